@@ -1,0 +1,134 @@
+// Package l7 turns the payload bytes of a connection into requests and responses: it infers the protocol, calls the
+// parser (one package each below this folder) and pairs responses with their requests. It knows bytes and times, not
+// packets: eBPF payloads take the same path.
+package l7
+
+// Protocol is an application protocol.
+type Protocol uint8
+
+// Protocols. Unknown is the zero value.
+const (
+	Unknown Protocol = iota
+	HTTP
+	DNS
+)
+
+// String is the word stored in l7_protocol; "" for Unknown.
+func (p Protocol) String() string {
+	switch p {
+	case HTTP:
+		return "http"
+	case DNS:
+		return "dns"
+	}
+	return ""
+}
+
+// Side is the sender of some payload.
+type Side uint8
+
+// Sides of a connection, as the caller believes them to be when it hands the payload over.
+const (
+	Client Side = iota
+	Server
+)
+
+// Status is the class of a response.
+type Status uint8
+
+// Statuses; the names are the words stored in response_status.
+const (
+	StatusUnknown Status = iota
+	StatusOK
+	StatusClientError
+	StatusServerError
+	StatusTimeout
+)
+
+// String is the word stored in response_status.
+func (s Status) String() string {
+	switch s {
+	case StatusOK:
+		return "ok"
+	case StatusClientError:
+		return "client_error"
+	case StatusServerError:
+		return "server_error"
+	case StatusTimeout:
+		return "timeout"
+	}
+	return "unknown"
+}
+
+// Kind says which halves an Exchange has; the names are the words stored in spans.type.
+type Kind uint8
+
+// Kinds of exchange.
+const (
+	KindRequest  Kind = iota // a request without a response (timed out, or the connection ended)
+	KindResponse             // a response without a request (capture began in the middle)
+	KindSession              // both
+)
+
+// String is the word stored in spans.type.
+func (k Kind) String() string {
+	switch k {
+	case KindResponse:
+		return "response"
+	case KindSession:
+		return "session"
+	}
+	return "request"
+}
+
+// Exchange is one request and its response, merged: what becomes a row of spans. Absent numbers are -1, absent text is "".
+// Strings are copies: they outlive the call.
+type Exchange struct {
+	Kind     Kind
+	Protocol Protocol
+	Version  string // "1.1"; "" for DNS
+
+	// StartNanos is the time of the request's first byte (of the response's for KindResponse), EndNanos that of the
+	// response's first byte (for KindRequest the request's). Unix nanoseconds.
+	StartNanos, EndNanos int64
+
+	RequestType     string // method, query type
+	RequestDomain   string
+	RequestResource string
+	RequestID       int64
+	Endpoint        string
+	RequestBytes    int64 // length of the message: header and body as declared by the protocol
+	ResponseBytes   int64
+
+	Status            Status
+	ResponseCode      int64
+	ResponseException string
+	ResponseResult    string
+
+	TraceID, SpanID, ParentSpanID         string
+	XRequestIDRequest, XRequestIDResponse string
+	// Attributes are further key/value pairs worth keeping (user_agent, ...), sorted by key.
+	Attributes []Attribute
+
+	// RequestSeq and ResponseSeq are the TCP sequence numbers of the first byte of each half; 0 for UDP or an absent half.
+	RequestSeq, ResponseSeq uint32
+}
+
+// Attribute is one key and its value.
+type Attribute struct{ Key, Value string }
+
+// Handler is told what a connection says, in order, from within Conn.Payload, Conn.Close and Tracker.Tick. It must not
+// keep the pointers.
+type Handler interface {
+	// Identified is called once when the protocol of c is certain. server is the side that answers: when it is Client,
+	// the caller had the direction the wrong way round; the Conn has already turned itself.
+	Identified(c *Conn, proto Protocol, server Side)
+	// Request is called for each complete request header.
+	Request(c *Conn, atNanos int64)
+	// Response is called for each response; rrtNanos is the time since its request, -1 when that was not seen.
+	Response(c *Conn, atNanos int64, status Status, rrtNanos int64)
+	// Timeout is called for each request given up without a response.
+	Timeout(c *Conn, atNanos int64)
+	// Exchange is called when an exchange is complete or given up. e is reused after the call.
+	Exchange(c *Conn, e *Exchange)
+}
