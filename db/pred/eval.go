@@ -1,0 +1,119 @@
+package pred
+
+import (
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/schema"
+)
+
+// Select appends to rows the numbers of the rows of v that satisfy the term, out of in (ascending), or out of all n rows
+// when in is nil. ids maps the codes of a tag-set vector to tag-set ids; nil when they are ids already.
+// rows may be in[:0].
+func (t *Term) Select(rows []int32, v *batch.Vector, n int, in []int32, ids []uint32) []int32 {
+	switch {
+	case t.Kind == IsNull:
+		return selectRows(rows, n, in, func(i int32) bool { return v.IsNull(int(i)) != t.Not })
+	case v.Type.Physical() == schema.Int64:
+		return t.selectInt(rows, v, n, in)
+	case v.Type.Physical() == schema.Float64:
+		return selectRows(rows, n, in, func(i int32) bool { return !v.IsNull(int(i)) && t.Float(v.F64[i]) })
+	case v.Type.Physical() == schema.ID:
+		return selectCodes(rows, v, n, in, t.matchIDs(v, ids))
+	}
+	return selectCodes(rows, v, n, in, t.matchDict(v.Dict))
+}
+
+func (t *Term) selectInt(rows []int32, v *batch.Vector, n int, in []int32) []int32 {
+	vals := v.I64
+	if t.Kind != IntRange || v.Valid != nil || in != nil {
+		return selectRows(rows, n, in, func(i int32) bool { return !v.IsNull(int(i)) && t.Int(vals[i]) })
+	}
+	// lo <= x <= hi as one unsigned comparison
+	lo, width := t.Lo, uint64(t.Hi)-uint64(t.Lo)
+	if t.Lo > t.Hi {
+		if !t.Not {
+			return rows
+		}
+		return selectRows(rows, n, nil, func(int32) bool { return true })
+	}
+	for i, x := range vals[:n] {
+		if (uint64(x)-uint64(lo) <= width) != t.Not {
+			rows = append(rows, int32(i))
+		}
+	}
+	return rows
+}
+
+func selectRows(rows []int32, n int, in []int32, keep func(i int32) bool) []int32 {
+	if in == nil {
+		for i := int32(0); i < int32(n); i++ {
+			if keep(i) {
+				rows = append(rows, i)
+			}
+		}
+		return rows
+	}
+	for _, i := range in {
+		if keep(i) {
+			rows = append(rows, i)
+		}
+	}
+	return rows
+}
+
+// matchDict evaluates a Text term once per dictionary entry.
+func (t *Term) matchDict(d *batch.Dict) []bool {
+	lut := make([]bool, d.Len())
+	for i := range lut {
+		lut[i] = t.Match(d.At(i)) != t.Not
+	}
+	return lut
+}
+
+// matchIDs evaluates a Tags term once per local code, or per id seen when the vector holds ids.
+func (t *Term) matchIDs(v *batch.Vector, ids []uint32) []bool {
+	if ids == nil {
+		var hi uint32
+		for _, c := range v.Codes {
+			hi = max(hi, c)
+		}
+		lut := make([]bool, int(hi)+1)
+		for i := range lut {
+			lut[i] = t.Not
+		}
+		it := t.IDs.Iterator()
+		for it.HasNext() {
+			id := it.Next()
+			if id > hi {
+				break
+			}
+			lut[id] = !t.Not
+		}
+		return lut
+	}
+	lut := make([]bool, len(ids))
+	for i, id := range ids {
+		lut[i] = t.IDs.Contains(id) != t.Not
+	}
+	return lut
+}
+
+func selectCodes(rows []int32, v *batch.Vector, n int, in []int32, lut []bool) []int32 {
+	codes := v.Codes
+	if v.Valid != nil {
+		return selectRows(rows, n, in, func(i int32) bool { return !v.IsNull(int(i)) && lut[codes[i]] })
+	}
+	if in == nil {
+		for i, c := range codes[:n] {
+			if lut[c] {
+				rows = append(rows, int32(i))
+			}
+		}
+		return rows
+	}
+	for _, i := range in {
+		if lut[codes[i]] {
+			rows = append(rows, i)
+		}
+	}
+	return rows
+}

@@ -1,0 +1,225 @@
+// Package schema says what tables and columns exist: names, types, units, roles, and how segments of a table are sorted.
+// The built-in tables are defined here once; storage, query and docs all read this definition.
+package schema
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// ErrUnknownTable is returned when a table name is not in the registry.
+var ErrUnknownTable = errors.New("unknown table")
+
+// Type is the SQL type of a column.
+type Type uint8
+
+// Column types. The comment names the physical form in a batch.Vector.
+const (
+	Invalid   Type = iota
+	Boolean        // int64 0 or 1
+	Integer        // int64 in the range of int32
+	BigInt         // int64
+	Double         // float64
+	Timestamp      // int64, Unix nanoseconds UTC
+	Interval       // int64 nanoseconds; in expressions only
+	Varchar        // dictionary code
+	Inet           // dictionary code, entries of 16 bytes (IPv4 mapped), "" for unknown
+	TagSet         // tag-set id
+	Map            // dictionary code, entries are tag-set encodings (sorted key/value pairs)
+	Bytes          // dictionary code, opaque bytes (sketches)
+)
+
+var typeNames = [...]string{
+	Invalid: "INVALID", Boolean: "BOOLEAN", Integer: "INTEGER", BigInt: "BIGINT", Double: "DOUBLE",
+	Timestamp: "TIMESTAMP", Interval: "INTERVAL", Varchar: "VARCHAR", Inet: "INET", TagSet: "TAGS",
+	Map: "MAP(VARCHAR, VARCHAR)", Bytes: "BYTEA",
+}
+
+// String is the SQL name of the type.
+func (t Type) String() string {
+	if int(t) < len(typeNames) {
+		return typeNames[t]
+	}
+	return fmt.Sprintf("TYPE(%d)", uint8(t))
+}
+
+// Physical is the form a type takes in memory.
+type Physical uint8
+
+// Physical forms.
+const (
+	Int64   Physical = iota // []int64
+	Float64                 // []float64
+	Code                    // []uint32 into a dictionary of byte strings
+	ID                      // []uint32 tag-set ids (or codes into a dictionary of tag-set encodings before interning)
+)
+
+// Physical is the form that t takes in memory.
+func (t Type) Physical() Physical {
+	switch t {
+	case Double:
+		return Float64
+	case Varchar, Inet, Map, Bytes:
+		return Code
+	case TagSet:
+		return ID
+	}
+	return Int64
+}
+
+// Role says what a column means, and so how it is aggregated when rows are rolled up.
+type Role uint8
+
+// Roles.
+const (
+	Key     Role = iota // identifies: grouped by
+	Time                // the table's time column
+	Counter             // summed
+	Max                 // maximum is kept
+	Gauge               // a value at a time
+	Sketch              // merged
+)
+
+var roleNames = [...]string{Key: "key", Time: "time", Counter: "counter", Max: "max", Gauge: "gauge", Sketch: "sketch"}
+
+// String is the role's word as shown by SHOW COLUMNS.
+func (r Role) String() string { return roleNames[r] }
+
+// Column is one column of a table.
+type Column struct {
+	Name string
+	Type Type
+	Role Role
+	// Unit is the unit of a number ("us", "bytes", "packets"); "" where there is none.
+	Unit string
+	// Nullable columns keep a validity bitmap. Only numbers are nullable: unknown text is ''.
+	Nullable bool
+	// Bloom asks for a Bloom filter over the column's values in each segment (for ids that are looked up).
+	Bloom bool
+	// Doc is one line for SHOW COLUMNS and the docs.
+	Doc string
+}
+
+// SortTerm is one part of the order of rows in a segment.
+type SortTerm struct {
+	Column int
+	// Bucket truncates a time column to multiples of this many nanoseconds; 0 takes the value as it is.
+	Bucket int64
+}
+
+// Table is a table's definition. Column ordinals are stable: columns are only ever appended (frames and log records
+// refer to them by ordinal).
+type Table struct {
+	Name       string
+	Resolution string // folder below the table: "raw", "1s", "1m"
+	Columns    []Column
+	TimeColumn int
+	Sort       []SortTerm
+	// Retention is the default time rows are kept; 0 keeps them for ever.
+	Retention time.Duration
+	Doc       string
+
+	byName map[string]int
+}
+
+// Column is the ordinal of the named column, -1 when there is none.
+func (t *Table) Column(name string) int {
+	if i, ok := t.byName[name]; ok {
+		return i
+	}
+	return -1
+}
+
+// MustColumn is the ordinal of a column that the caller knows to exist; it panics where the definition has none.
+func (t *Table) MustColumn(name string) int {
+	i := t.Column(name)
+	if i < 0 {
+		panic(fmt.Sprintf("schema: table %s has no column %q", t.Name, name))
+	}
+	return i
+}
+
+// New checks a definition and indexes its columns. sort names the columns rows are ordered by within a segment; the
+// time column may carry a bucket as "time/1m". Errors name the offending column.
+func New(t Table, sort ...string) (*Table, error) {
+	t.byName = make(map[string]int, len(t.Columns))
+	t.TimeColumn = -1
+	for i, c := range t.Columns {
+		if _, dup := t.byName[c.Name]; dup || c.Name == "" || c.Type == Invalid || c.Type == Interval {
+			return nil, fmt.Errorf("table %s: column %d %q: duplicate, unnamed or of no stored type", t.Name, i, c.Name)
+		}
+		if p := c.Type.Physical(); c.Nullable && p != Int64 && p != Float64 {
+			return nil, fmt.Errorf("table %s: column %q: only numbers are nullable", t.Name, c.Name)
+		}
+		if c.Role == Time {
+			if t.TimeColumn >= 0 || c.Type != Timestamp {
+				return nil, fmt.Errorf("table %s: column %q: a table has one time column, of type TIMESTAMP", t.Name, c.Name)
+			}
+			t.TimeColumn = i
+		}
+		t.byName[c.Name] = i
+	}
+	if t.TimeColumn < 0 {
+		return nil, fmt.Errorf("table %s: no time column", t.Name)
+	}
+	if t.Resolution == "" {
+		t.Resolution = "raw"
+	}
+	for _, s := range sort {
+		term := SortTerm{}
+		if name, bucket, ok := cutBucket(s); ok {
+			s, term.Bucket = name, bucket
+		}
+		term.Column = t.Column(s)
+		if term.Column < 0 {
+			return nil, fmt.Errorf("table %s: sort column %q is not a column", t.Name, s)
+		}
+		t.Sort = append(t.Sort, term)
+	}
+	return &t, nil
+}
+
+func cutBucket(s string) (name string, nanos int64, ok bool) {
+	i := slices.Index([]byte(s), '/')
+	if i < 0 {
+		return s, 0, false
+	}
+	d, err := time.ParseDuration(s[i+1:])
+	if err != nil || d <= 0 {
+		return s, 0, false
+	}
+	return s[:i], int64(d), true
+}
+
+// Registry is an immutable set of tables by name.
+type Registry struct {
+	tables []*Table
+	byName map[string]*Table
+}
+
+// NewRegistry makes a registry; names must be unique.
+func NewRegistry(tables ...*Table) (*Registry, error) {
+	r := &Registry{byName: make(map[string]*Table, len(tables))}
+	for _, t := range tables {
+		if _, dup := r.byName[t.Name]; dup {
+			return nil, fmt.Errorf("table %s is defined twice", t.Name)
+		}
+		r.byName[t.Name] = t
+		r.tables = append(r.tables, t)
+	}
+	slices.SortFunc(r.tables, func(a, b *Table) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return r, nil
+}
+
+// Table is the named table; ok is false where there is none.
+func (r *Registry) Table(name string) (t *Table, ok bool) { t, ok = r.byName[name]; return }
+
+// Tables lists all tables by name.
+func (r *Registry) Tables() []*Table { return slices.Clone(r.tables) }
