@@ -121,13 +121,15 @@ type Attribute struct{ Key, Value string }
 // keep the pointers.
 type Handler interface {
 	// Identified is called once when the protocol of c is certain. server is the side that answers: when it is Client,
-	// the caller had the direction the wrong way round; the Conn has already turned itself.
+	// the caller had the direction the wrong way round; the Conn has already turned itself and expects the sides by their
+	// right names from the next Payload on (as after Reverse, which is not to be called then).
 	Identified(c *Conn, proto Protocol, server Side)
 	// Request is called for each complete request header.
 	Request(c *Conn, atNanos int64)
 	// Response is called for each response; rrtNanos is the time since its request, -1 when that was not seen.
 	Response(c *Conn, atNanos int64, status Status, rrtNanos int64)
-	// Timeout is called for each request given up without a response.
+	// Timeout is called for each request that was not answered in time; one that ended with its connection, or was pushed
+	// out by others, is only an Exchange with StatusUnknown.
 	Timeout(c *Conn, atNanos int64)
 	// Exchange is called when an exchange is complete or given up. e is reused after the call.
 	Exchange(c *Conn, e *Exchange)
