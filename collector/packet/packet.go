@@ -51,19 +51,23 @@ type Tunnel struct {
 }
 
 // Packet is one decoded frame. It holds no pointer except the borrowed Payload, which is valid as long as the frame's
-// bytes are. A Packet is meant to be reused: Decode overwrites every field.
+// bytes are. A Packet is meant to be reused: Decode overwrites every field but TimeNanos and Interface, which belong to
+// the caller.
 type Packet struct {
 	// TimeNanos is the capture time, Unix nanoseconds.
 	TimeNanos int64
-	// Interface is the index of the capturing interface (0: unknown, as for files).
+	// Interface is the index of the capturing interface (0: unknown, as for pcap files; pcapng files number theirs).
 	Interface uint32
 	// WireLen is the length of the frame on the wire in bytes, from the (inner) Ethernet header on; CapLen what of it
-	// was captured.
+	// was captured. Where there is no Ethernet header (raw IP, cooked capture, IP directly in a tunnel) an Ethernet
+	// header of 14 bytes is assumed in its place, so that the same packet counts the same bytes on every kind of link.
+	// Padding of an Ethernet frame counts, except inside a tunnel where the outer IP length tells it apart.
 	WireLen, CapLen uint32
 
 	SrcMAC, DstMAC [6]byte
 	EtherType      uint16
-	// VLAN is the innermost 802.1Q id, 0 when untagged.
+	// VLAN is the innermost 802.1Q id, 0 when untagged. VLAN, SrcMAC and DstMAC are those of the inner Ethernet header
+	// when the tunnel carries one, of the outer one otherwise.
 	VLAN   uint16
 	Tunnel Tunnel
 
@@ -73,12 +77,14 @@ type Packet struct {
 	// Proto is the transport protocol after IPv6 extension headers.
 	Proto uint8
 	// Fragment says that this is an IP fragment; FragOffset is its offset in bytes, MoreFragments whether others follow.
-	// A fragment with a non-zero offset has no transport header: ports are 0 and Payload is empty.
+	// A fragment with a non-zero offset has no transport header: ports and PayloadLen are 0 and Payload is empty; its
+	// L3Len still counts. In a first fragment PayloadLen is what this fragment carries.
 	Fragment, MoreFragments bool
 	FragOffset              uint16
 	IPID                    uint32
 
 	// SrcPort and DstPort are the TCP or UDP ports; for ICMP SrcPort is type<<8|code and DstPort the echo id.
+	// All are 0 for other protocols, whose Payload is the whole IP payload.
 	SrcPort, DstPort uint16
 	Seq, Ack         uint32
 	TCPFlags         uint16
@@ -87,8 +93,8 @@ type Packet struct {
 	WScale int8
 	MSS    uint16
 
-	// L3Len is the IP payload length in bytes, PayloadLen the transport payload length, both by the headers (not by what
-	// was captured).
+	// L3Len is the IP payload length in bytes (IPv6 extension headers included), PayloadLen the transport payload
+	// length, both by the headers (not by what was captured). PayloadLen <= L3Len.
 	L3Len, PayloadLen uint32
 	// Payload is what was captured of the transport payload; len(Payload) <= PayloadLen. It is borrowed from the frame.
 	Payload []byte
