@@ -11,6 +11,8 @@ const (
 	Unknown Protocol = iota
 	HTTP
 	DNS
+
+	numProtocols
 )
 
 // String is the word stored in l7_protocol; "" for Unknown.
@@ -107,7 +109,7 @@ type Exchange struct {
 
 	TraceID, SpanID, ParentSpanID         string
 	XRequestIDRequest, XRequestIDResponse string
-	// Attributes are further key/value pairs worth keeping (user_agent, ...), sorted by key.
+	// Attributes are further key/value pairs worth keeping (user_agent, ...), sorted by key. The slice is reused.
 	Attributes []Attribute
 
 	// RequestSeq and ResponseSeq are the TCP sequence numbers of the first byte of each half; 0 for UDP or an absent half.

@@ -1,50 +1,143 @@
 package l7
 
+import (
+	"bytes"
+	"hash/maphash"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/flowlake/flowlake/collector/l7/dns"
+	"github.com/flowlake/flowlake/collector/l7/http1"
+)
+
+const (
+	internSlots = 2048 // texts remembered by a Tracker
+	internMax   = 256  // bytes; longer texts are not remembered
+	maxFree     = 1024 // unused objects of one kind a Tracker keeps
+	maxFreeBufs = 64   // the same for buffers, which are bigger
+)
+
 // Tracker follows the application protocols of many connections: one per worker, not safe for concurrent use.
 type Tracker struct {
 	o Options
 	h Handler
 	m Metrics
+
+	enabled    [numProtocols]bool
+	waiting    [numProtocols]pendingList // by protocol: the timeout differs, so each list is in order of deadline
+	holds      holdList
+	reqHeaders []capture
+	rspHeaders []capture
+
+	// Scratch space of the parsers; nothing in it lives longer than a call.
+	req     http1.Request
+	rsp     http1.Response
+	msg     dns.Message
+	scratch []byte
+	ex      Exchange // for responses without a request
+
+	seed   maphash.Seed
+	intern [internSlots]string
+
+	freeConns   []*Conn
+	freePending []*pending
+	freeBufs    []*buffer
+	freeHolds   []*hold
 }
+
+// capture is a further header to keep: its name in lower case and the attribute it becomes.
+type capture struct{ name, key string }
 
 // NewTracker returns a Tracker that reports to h.
 func NewTracker(o Options, h Handler) *Tracker {
-	return &Tracker{o: o.withDefaults(), h: h}
+	t := &Tracker{o: o.withDefaults(), h: h, seed: maphash.MakeSeed()}
+	for _, p := range t.o.Protocols {
+		if p < numProtocols {
+			t.enabled[p] = true
+		}
+	}
+	captures := func(names []string, prefix string) (cs []capture) {
+		for _, n := range names {
+			n = strings.ToLower(n)
+			cs = append(cs, capture{name: n, key: prefix + n})
+		}
+		return cs
+	}
+	t.reqHeaders = captures(t.o.RequestHeaders, "http.request.header.")
+	t.rspHeaders = captures(t.o.ResponseHeaders, "http.response.header.")
+	return t
 }
 
 // Metrics returns the counters.
 func (t *Tracker) Metrics() Metrics { return t.m }
 
-// Tick gives up the requests that have waited too long at nowNanos, which is packet time. It costs O(given up).
-func (t *Tracker) Tick(nowNanos int64) {}
-
-// Conn is one connection (TCP) or one pair of ports (UDP). It comes from NewConn and goes back with Close.
-type Conn struct {
-	// Owner is the caller's; the package never looks at it.
-	Owner any
-	// Proto is the protocol once it is recognised; only the package writes it.
-	Proto Protocol
-
-	t *Tracker
+// Tick gives up the requests, and the segments behind a hole, that have waited too long at nowNanos, which is packet
+// time. It costs O(given up).
+func (t *Tracker) Tick(nowNanos int64) {
+	for hd := t.holds.first; hd != nil && hd.since+int64(t.o.HoldTime) <= nowNanos; hd = t.holds.first {
+		t.m.DroppedWindow++
+		hd.c.flushHold(int(hd.end))
+	}
+	for i := range t.waiting {
+		for pd := t.waiting[i].first; pd != nil && pd.deadline <= nowNanos; pd = t.waiting[i].first {
+			c := pd.c
+			if c.half[c.server].buf != nil { // the beginning of an answer is an answer
+				c.lose(int(c.server))
+				if t.waiting[i].first != pd {
+					continue
+				}
+			}
+			t.m.Timeouts++
+			c.owe()
+			c.unlink(pd)
+			pd.ex.Status = StatusTimeout
+			t.h.Timeout(c, nowNanos)
+			t.h.Exchange(c, &pd.ex)
+			t.putPending(pd)
+		}
+	}
 }
 
-// NewConn returns a Conn for a connection of the given transport (6 TCP, 17 UDP). The ports are hints only.
-func (t *Tracker) NewConn(transport uint8, clientPort, serverPort uint16) *Conn {
-	t.m.Conns++
-	return &Conn{t: t}
+// text makes a string of at most limit bytes and valid UTF-8; frequent ones cost no allocation.
+func (t *Tracker) text(b []byte, limit int) string {
+	if len(b) == 0 {
+		return ""
+	}
+	b = cutText(b, limit)
+	if bytes.IndexByte(b, '\n') >= 0 {
+		t.scratch = http1.Unfold(t.scratch[:0], b)
+		b = t.scratch
+	}
+	if len(b) > internMax {
+		return clean(b, limit)
+	}
+	slot := &t.intern[maphash.Bytes(t.seed, b)%internSlots]
+	if *slot != string(b) {
+		*slot = clean(b, limit)
+	}
+	return *slot
 }
 
-// Payload hands over the payload of one segment or datagram, sent by side. seq is the TCP sequence number of its first
-// byte (0 for UDP), payload what was captured of its wireLen bytes. payload is borrowed until the call returns.
-//
-// A TCP call with wireLen 0 says that the next byte of side has the number seq (after a SYN: its number plus one); it is
-// ignored once the side has sent something. It is optional.
-func (c *Conn) Payload(side Side, atNanos int64, seq uint32, payload []byte, wireLen int) {}
+// once makes a string as text does, of something that will not come again.
+func (t *Tracker) once(b []byte, limit int) string {
+	return clean(cutText(b, limit), limit)
+}
 
-// Reverse tells the Conn that the caller had the direction the wrong way round and calls the sides by their right
-// names from now on. It is not to be called in answer to Handler.Identified, where the Conn has turned already.
-func (c *Conn) Reverse() {}
+func clean(b []byte, limit int) string {
+	if !utf8.Valid(b) {
+		b = cutText(bytes.ToValidUTF8(b, []byte("\uFFFD")), limit)
+	}
+	return string(b)
+}
 
-// Close reports the requests without a response, with unknown status, and takes c back: it must not be used any more.
-// It must not be called from within a Handler's method.
-func (c *Conn) Close(atNanos int64) { c.t.m.Conns-- }
+// cutText cuts b to limit bytes without cutting a character in two.
+func cutText(b []byte, limit int) []byte {
+	if len(b) <= limit {
+		return b
+	}
+	n := limit
+	for n > limit-utf8.UTFMax && n > 0 && !utf8.RuneStart(b[n]) {
+		n--
+	}
+	return b[:n]
+}

@@ -1,0 +1,148 @@
+package l7
+
+// pending is a request that waits for its response. It stands in two lists: its connection's and its Tracker's.
+type pending struct {
+	ex       Exchange
+	c        *Conn
+	next     *pending // in the Conn, oldest first
+	before   *pending // in the Tracker
+	after    *pending
+	deadline int64  // Unix nanoseconds
+	key      uint64 // of DNS: id, type and hash of the name
+	headLen  int64  // of HTTP: bytes of the head
+	method   method
+	chunked  bool
+}
+
+// method tells the methods whose response has no body of its own.
+type method uint8
+
+const (
+	methodOther method = iota
+	methodHead
+	methodConnect
+)
+
+// pendingList is a list of requests in order of deadline.
+type pendingList struct{ first, last *pending }
+
+// add puts pd in its place; that is the end, unless packet times run backwards.
+func (l *pendingList) add(pd *pending) {
+	at := l.last
+	for at != nil && at.deadline > pd.deadline {
+		at = at.before
+	}
+	pd.before = at
+	if at == nil {
+		pd.after, l.first = l.first, pd
+	} else {
+		pd.after, at.after = at.after, pd
+	}
+	if pd.after == nil {
+		l.last = pd
+	} else {
+		pd.after.before = pd
+	}
+}
+
+func (l *pendingList) remove(pd *pending) {
+	if pd.before == nil {
+		l.first = pd.after
+	} else {
+		pd.before.after = pd.after
+	}
+	if pd.after == nil {
+		l.last = pd.before
+	} else {
+		pd.after.before = pd.before
+	}
+	pd.before, pd.after = nil, nil
+}
+
+// resetExchange clears e but keeps the memory of its attributes.
+func resetExchange(e *Exchange) {
+	attrs := e.Attributes
+	clear(attrs[:cap(attrs)])
+	*e = Exchange{RequestID: -1, RequestBytes: -1, ResponseBytes: -1, ResponseCode: -1, Attributes: attrs[:0]}
+}
+
+// newPending returns an empty request of c that started at atNanos; push puts it in the lists.
+func (c *Conn) newPending(atNanos int64, seq uint32) *pending {
+	t := c.t
+	var pd *pending
+	if n := len(t.freePending); n > 0 {
+		pd, t.freePending = t.freePending[n-1], t.freePending[:n-1]
+	} else {
+		pd = &pending{}
+	}
+	resetExchange(&pd.ex)
+	pd.ex.Kind, pd.ex.Protocol = KindRequest, c.Proto
+	pd.ex.StartNanos, pd.ex.EndNanos, pd.ex.RequestSeq = atNanos, atNanos, seq
+	pd.c, pd.next, pd.key, pd.headLen, pd.method, pd.chunked = c, nil, 0, 0, methodOther, false
+	return pd
+}
+
+// push makes pd wait, and makes room for it if need be.
+func (c *Conn) push(pd *pending) {
+	t := c.t
+	if int(c.waiting) >= t.o.MaxPending {
+		t.m.EvictedPending++
+		c.owe()
+		c.giveUp(c.first)
+	}
+	timeout := t.o.HTTPTimeout
+	if c.Proto == DNS {
+		timeout = t.o.DNSTimeout
+	}
+	pd.deadline = pd.ex.StartNanos + int64(timeout)
+	if c.last == nil {
+		c.first = pd
+	} else {
+		c.last.next = pd
+	}
+	c.last = pd
+	c.waiting++
+	t.m.Pending++
+	t.waiting[c.Proto].add(pd)
+}
+
+// unlink takes pd out of both lists.
+func (c *Conn) unlink(pd *pending) {
+	var prev *pending
+	for at := c.first; at != pd; at = at.next {
+		prev = at
+	}
+	if prev == nil {
+		c.first = pd.next
+	} else {
+		prev.next = pd.next
+	}
+	if c.last == pd {
+		c.last = prev
+	}
+	pd.next = nil
+	c.waiting--
+	c.t.m.Pending--
+	c.t.waiting[c.Proto].remove(pd)
+}
+
+// giveUp reports pd as a request nobody knows the end of.
+func (c *Conn) giveUp(pd *pending) {
+	c.unlink(pd)
+	c.t.h.Exchange(c, &pd.ex)
+	c.t.putPending(pd)
+}
+
+// owe remembers that the oldest request leaves without its response, which must not be taken for another's.
+func (c *Conn) owe() {
+	if c.Proto == HTTP && c.owed < 1<<16-1 {
+		c.owed++
+	}
+}
+
+func (t *Tracker) putPending(pd *pending) {
+	pd.c = nil
+	if len(t.freePending) < maxFree {
+		t.freePending = append(t.freePending, pd)
+	}
+}
