@@ -1,0 +1,78 @@
+package flow
+
+import (
+	"github.com/flowlake/flowlake/collector/l7"
+	"github.com/flowlake/flowlake/collector/packet"
+)
+
+// payload hands the payload of p, sent by side dir, to the flow's connection, which begins with the first payload.
+func (t *Table) payload(f *Flow, p *packet.Packet, dir int, seq uint32) {
+	c := t.arena.conn(f.index)
+	if *c == nil {
+		_, cp := f.Client()
+		_, sp := f.Server()
+		*c = t.tracker.NewConn(f.key.proto, cp, sp)
+		(*c).Owner = f
+	}
+	wire := int(p.PayloadLen)
+	if p.MoreFragments { // the datagram goes on
+		wire++
+	}
+	(*c).Payload(l7.Side(dir^f.l7Turned()), p.TimeNanos, seq, p.Payload, wire)
+}
+
+// l7Turned is 1 when the connection's client is the flow's server.
+func (f *Flow) l7Turned() int {
+	if f.has(flagL7Reversed) {
+		return 1
+	}
+	return 0
+}
+
+// l7Handler is what a Table's tracker reports to.
+type l7Handler Table
+
+var _ l7.Handler = (*l7Handler)(nil)
+
+// Identified sets the protocol. A request tells who is the client, unless a SYN-ACK has told already: then only the
+// exchanges go the other way.
+func (h *l7Handler) Identified(c *l7.Conn, proto l7.Protocol, server l7.Side) {
+	t, f := (*Table)(h), c.Owner.(*Flow)
+	f.l7proto = proto
+	if server == l7.Client {
+		if f.score == scoreSYNACK {
+			f.flags ^= flagL7Reversed
+			return
+		}
+		t.turn(f)
+	}
+	if f.score < scoreL7 {
+		f.score = scoreL7
+	}
+	sa, sp := f.Server()
+	ca, cp := f.Client()
+	t.services.certain(service{sa, sp}, service{ca, cp}, scoreL7)
+}
+
+func (h *l7Handler) Request(c *l7.Conn, atNanos int64) { c.Owner.(*Flow).interval.requests++ }
+
+func (h *l7Handler) Response(c *l7.Conn, atNanos int64, status l7.Status, rrtNanos int64) {
+	f := c.Owner.(*Flow)
+	n := &f.interval
+	n.responses++
+	switch status {
+	case l7.StatusOK:
+		f.flags |= flagL7OK
+	case l7.StatusClientError:
+		n.clientErrors++
+	case l7.StatusServerError:
+		n.serverErrors++
+	}
+	if rrtNanos >= 0 {
+		n.rrt.addNanos(rrtNanos)
+	}
+}
+
+func (h *l7Handler) Timeout(c *l7.Conn, atNanos int64) { c.Owner.(*Flow).interval.timeouts++ }
+
+func (h *l7Handler) Exchange(c *l7.Conn, e *l7.Exchange) { h.h.Exchange(c.Owner.(*Flow), e) }

@@ -1,0 +1,167 @@
+// Package flow turns packets into flows: it finds out who is the client, follows TCP's states, measures delays and faults,
+// hands payloads to package l7, and reports every flow each minute and when it ends. All time is packet time, so the same
+// packets give the same reports however fast they are read.
+package flow
+
+import (
+	"github.com/flowlake/flowlake/collector/l7"
+	"github.com/flowlake/flowlake/collector/packet"
+)
+
+// Bits of Flow.flags.
+const (
+	flagClientLo   = 1 << iota // the client is the lower endpoint of the key
+	flagIPv6                   //
+	flagReported               // there was a report before
+	flagFirstDone              // the report of Options.FirstReport was made, or is not wanted
+	flagL7OK                   // there was a successful response
+	flagL7Reversed             // requests come from the server of the transport connection
+)
+
+// Flow is one flow, as Handler.Exchange sees it. It belongs to the Table and may be looked at only during the call.
+//
+// It holds no pointers, so that a million of them cost the garbage collector nothing.
+type Flow struct {
+	key flowKey
+	// index is the flow's number in the arena, 0 when free. next and prev link the flows of one timer slot.
+	index, next, prev uint32
+	// slotSec is the second of packet time in whose timer slot the flow is.
+	slotSec  uint32
+	id       uint64
+	start    int64 // Unix nanoseconds of the first packet
+	last     int64 // of the newest
+	due      int64 // when the flow times out, or is to be reported for the first time
+	iface    uint32
+	vlan     uint16
+	flags    uint16
+	state    tcpState
+	timeout  timeoutKind
+	score    uint8
+	tier     uint8
+	mac      [2][6]byte // client, server
+	allFlags [2]uint16  // TCP flags since the start
+	// serverPackets and clientPackets count up to 255 since the start.
+	clientPackets, serverPackets uint8
+	l7proto                      l7.Protocol
+	tls                          tlsState
+	interval                     counters
+	perf                         perf
+}
+
+// counters are what was counted since the last report, beside perf. Index 0 is the client's side.
+type counters struct {
+	packets             [2]uint32
+	bytes               [2]uint64
+	payload             [2]uint64
+	tcpFlags            [2]uint16
+	requests, responses uint32
+	clientErrors        uint32
+	serverErrors        uint32
+	timeouts            uint32
+	tlsMicros           uint32 // 0: none measured
+	rrt                 timeStat
+}
+
+func (f *Flow) has(bit uint16) bool { return f.flags&bit != 0 }
+
+// side is the index (0 client, 1 server) of the key's lower endpoint if lo, else of the other.
+func (f *Flow) side(lo bool) int {
+	if lo == f.has(flagClientLo) {
+		return 0
+	}
+	return 1
+}
+
+// ID is the flow's id, as in its reports.
+func (f *Flow) ID() uint64 { return f.id }
+
+// StartNanos is the time of the first packet.
+func (f *Flow) StartNanos() int64 { return f.start }
+
+// Proto is the transport protocol's number.
+func (f *Flow) Proto() uint8 { return f.key.proto }
+
+// IPv6 says whether the packets are IPv6.
+func (f *Flow) IPv6() bool { return f.has(flagIPv6) }
+
+// Interface is the index of the interface that the first packet came from, 0 if unknown.
+func (f *Flow) Interface() uint32 { return f.iface }
+
+// VLAN is the innermost VLAN id, 0 for none.
+func (f *Flow) VLAN() uint16 { return f.vlan }
+
+// TunnelType and TunnelID are those of the innermost tunnel.
+func (f *Flow) TunnelType() packet.TunnelType { return f.key.tunnel }
+
+// TunnelID is the VNI or key of the innermost tunnel, 0 for none.
+func (f *Flow) TunnelID() uint32 { return f.key.tunnelID }
+
+// DirectionScore says how sure it is which side is the server: 0 (a guess) to 255 (it sent a SYN-ACK).
+func (f *Flow) DirectionScore() uint8 { return f.score }
+
+// L7Protocol is the application protocol, l7.Unknown until it is recognised.
+func (f *Flow) L7Protocol() l7.Protocol { return f.l7proto }
+
+// L7Reversed says that requests go from the server of the transport connection to its client: for the exchanges of such
+// a flow, Server is the one who asks.
+func (f *Flow) L7Reversed() bool { return f.has(flagL7Reversed) }
+
+// Client returns the client's address and port (0 for protocols without ports).
+func (f *Flow) Client() (packet.Addr, uint16) { return f.endpoint(f.has(flagClientLo)) }
+
+// Server returns the server's address and port.
+func (f *Flow) Server() (packet.Addr, uint16) { return f.endpoint(!f.has(flagClientLo)) }
+
+// ClientMAC returns the client's Ethernet address.
+func (f *Flow) ClientMAC() [6]byte { return f.mac[0] }
+
+// ServerMAC returns the server's Ethernet address.
+func (f *Flow) ServerMAC() [6]byte { return f.mac[1] }
+
+func (f *Flow) endpoint(lo bool) (packet.Addr, uint16) {
+	addr, port := f.key.hi, f.key.hiPort
+	if lo {
+		addr, port = f.key.lo, f.key.loPort
+	}
+	if f.key.proto != packet.ProtoTCP && f.key.proto != packet.ProtoUDP {
+		port = 0
+	}
+	return addr, port
+}
+
+// reverse makes the client the server.
+func (f *Flow) reverse() {
+	f.flags ^= flagClientLo
+	f.state = f.state.reversed()
+	swap(&f.mac)
+	swap(&f.allFlags)
+	f.clientPackets, f.serverPackets = f.serverPackets, f.clientPackets
+	c := &f.interval
+	swap(&c.packets)
+	swap(&c.bytes)
+	swap(&c.payload)
+	swap(&c.tcpFlags)
+	f.tls.reverse()
+	f.perf.reverse()
+}
+
+// count adds a packet of side dir to the counters.
+func (f *Flow) count(p *packet.Packet, dir int, payload uint32) {
+	c := &f.interval
+	c.packets[dir]++
+	c.bytes[dir] += uint64(p.WireLen)
+	c.payload[dir] += uint64(payload)
+	if dir == 0 {
+		f.clientPackets = inc(f.clientPackets)
+	} else {
+		f.serverPackets = inc(f.serverPackets)
+	}
+	f.last = max(f.last, p.TimeNanos)
+}
+
+func inc(n uint8) uint8 {
+	if n == 255 {
+		return n
+	}
+	return n + 1
+}

@@ -1,0 +1,334 @@
+package flow
+
+import (
+	"hash/maphash"
+	"unsafe"
+
+	"github.com/flowlake/flowlake/collector/l7"
+	"github.com/flowlake/flowlake/collector/packet"
+)
+
+// Handler takes what a Table finds out. Its methods are called from within the Table's own; they must not call the Table.
+// What the pointers show is reused after the call.
+type Handler interface {
+	// Flow is called for each report, in the order of (TimeNanos, FlowID), except that a report for a flow that was
+	// evicted, or whose ports were reused, comes at that moment.
+	Flow(r *Report)
+	// Exchange is called for each request with its response.
+	Exchange(f *Flow, e *l7.Exchange)
+}
+
+// Times outside this range do not come from a clock.
+const (
+	minNanos = 1
+	maxNanos = 4_200_000_000_000_000_000 // the year 2103
+	second   = int64(1e9)
+)
+
+// Table is the table of open flows. It is for one goroutine.
+type Table struct {
+	o        Options
+	h        Handler
+	timeouts [numTimeouts]int64 // nanoseconds
+	interval int64              // of reports, nanoseconds
+	first    int64              // Options.FirstReport, nanoseconds
+	disorder int64
+	seed     uint64 // of the index only: nothing that is reported depends on it
+
+	now      int64 // newest packet time or Tick; 0 before the first
+	nextStep int64 // the next full second, at which timers and reports are looked after
+
+	arena     arena
+	index     hashIndex
+	ranges    rangePool
+	timers    timers
+	services  serviceTable
+	fragments *lru[fragmentKey, fragment]
+	tracker   *l7.Tracker
+
+	rep     Report
+	pending []pending // scratch of timers and reports
+	m       Metrics
+}
+
+// New returns a Table that reports to h.
+func New(o Options, h Handler) *Table {
+	o = o.withDefaults()
+	t := &Table{
+		o: o, h: h,
+		interval: int64(o.ReportInterval), first: int64(o.FirstReport), disorder: int64(o.MaxDisorder),
+		seed:      maphash.Comparable(maphash.MakeSeed(), 0),
+		index:     newHashIndex(),
+		ranges:    rangePool{max: max(o.MaxFlows/8, blocksPerChunk)},
+		services:  newServiceTable(&o),
+		fragments: newLRU[fragmentKey, fragment](o.FragmentTableSize),
+	}
+	to := &o.Timeouts
+	t.timeouts = [numTimeouts]int64{
+		timeoutOpening: int64(to.Opening), timeoutSingle: int64(to.SingleDirection), timeoutException: int64(to.Exception),
+		timeoutEstablished: int64(to.Established), timeoutEstablishedRST: int64(to.EstablishedRST),
+		timeoutClosing: int64(to.Closing), timeoutOpeningRST: int64(to.OpeningRST), timeoutClosedFIN: int64(to.ClosedFIN),
+	}
+	if !o.DisableL7 {
+		t.tracker = l7.NewTracker(o.L7, (*l7Handler)(t))
+	}
+	return t
+}
+
+// Metrics returns the counters.
+func (t *Table) Metrics() Metrics {
+	m := t.m
+	m.Services, m.EvictedServices = t.services.scores.len(), t.services.scores.evicted
+	m.Fragments, m.EvictedFragments = t.fragments.len(), t.fragments.evicted
+	m.TableBytes = len(t.arena.chunks)*flowsPerChunk*int(unsafe.Sizeof(Flow{})+unsafe.Sizeof((*l7.Conn)(nil))) +
+		len(t.index.slots)*int(unsafe.Sizeof(hashSlot{})) +
+		len(t.ranges.chunks)*blocksPerChunk*int(unsafe.Sizeof(rangeBlock{}))
+	if t.tracker != nil {
+		m.L7 = t.tracker.Metrics()
+	}
+	return m
+}
+
+// Packet enters a packet. Its time becomes the Table's unless that is later already; what is due by then is done first.
+// p is not kept.
+func (t *Table) Packet(p *packet.Packet) {
+	t.m.Packets++
+	if p.TimeNanos < minNanos || p.TimeNanos > maxNanos {
+		t.m.IgnoredTime++
+		return
+	}
+	if p.TimeNanos >= t.nextStep {
+		t.advance(p.TimeNanos)
+	} else if p.TimeNanos < t.now-t.disorder {
+		t.m.IgnoredLate++
+		return
+	}
+	t.now = max(t.now, p.TimeNanos)
+	if p.Fragment && p.FragOffset != 0 {
+		t.laterFragment(p)
+		return
+	}
+	k, srcIsLo := keyOf(p)
+	h := uint32(k.hash(t.seed) >> 32)
+	f := t.index.find(h, &t.arena, &k, p.Interface, t.o.KeyByInterface)
+	if f != nil && f.due <= t.now {
+		t.runTimers(t.now)
+		f = t.index.find(h, &t.arena, &k, p.Interface, t.o.KeyByInterface)
+	}
+	if f != nil && t.reusesPorts(f, p) {
+		t.m.Reused++
+		t.end(f, t.now)
+		f = nil
+	}
+	if f == nil {
+		f = t.open(p, &k, h, srcIsLo)
+	}
+	if p.Fragment {
+		t.firstFragment(p, f, srcIsLo)
+	}
+	dir := f.side(srcIsLo)
+	switch p.Proto {
+	case packet.ProtoTCP:
+		t.tcp(f, p, dir)
+	case packet.ProtoUDP:
+		t.udp(f, p, dir)
+	default:
+		t.other(f, p, dir)
+	}
+	t.schedule(f)
+}
+
+// reusesPorts says whether p opens another connection with the ports of f.
+func (t *Table) reusesPorts(f *Flow, p *packet.Packet) bool {
+	if p.Proto != packet.ProtoTCP || p.TCPFlags&0x3f != packet.FlagSYN || !f.state.ended() {
+		return false
+	}
+	c := &f.perf.peers[0]
+	return !c.has(peerSYNSent) || c.threshold != p.Seq+1
+}
+
+// open makes the flow that p begins and decides, for the time being, who is its client.
+func (t *Table) open(p *packet.Packet, k *flowKey, h uint32, srcIsLo bool) *Flow {
+	if t.m.Open >= t.o.MaxFlows {
+		t.evict()
+	}
+	i, f := t.arena.get()
+	f.key = *k
+	f.id = k.flowID(p.TimeNanos, t.o.Agent)
+	f.start, f.last = p.TimeNanos, p.TimeNanos
+	f.iface, f.vlan, f.tier = p.Interface, p.VLAN, p.Tunnel.Tier
+	f.mac = [2][6]byte{p.SrcMAC, p.DstMAC}
+	f.timeout = timeoutOpening
+	if srcIsLo {
+		f.flags |= flagClientLo
+	}
+	if p.IPv6 {
+		f.flags |= flagIPv6
+	}
+	if t.first == 0 {
+		f.flags |= flagFirstDone
+	}
+	t.index.insert(h, i)
+	t.m.Open++
+	t.m.Created++
+	f.due = t.dueAt(f)
+	t.timers.add(t, f, f.due)
+	if src, dst := t.scores(p, true); src > dst {
+		f.reverse()
+		f.score = src
+	} else {
+		f.score = dst
+	}
+	return f
+}
+
+// scores says how likely either end of p is to be the server; first is set for the first packet of a flow.
+func (t *Table) scores(p *packet.Packet, first bool) (src, dst uint8) {
+	s, d := service{p.Src, p.SrcPort}, service{p.Dst, p.DstPort}
+	switch p.Proto {
+	case packet.ProtoTCP:
+		switch p.TCPFlags & (packet.FlagSYN | packet.FlagACK | packet.FlagRST | packet.FlagFIN) {
+		case packet.FlagSYN | packet.FlagACK:
+			t.services.certain(s, d, scoreSYNACK)
+			return scoreSYNACK, scoreClient
+		case packet.FlagSYN:
+			return t.services.syn(s, d, first)
+		}
+	case packet.ProtoUDP:
+	default:
+		switch echoOf(p) {
+		case echoRequest:
+			return scoreClient, scoreSYNACK
+		case echoReply:
+			return scoreSYNACK, scoreClient
+		}
+		return scoreClient, scoreClient
+	}
+	return t.services.first(s, d)
+}
+
+// turn makes the client of an open flow its server.
+func (t *Table) turn(f *Flow) {
+	f.reverse()
+	t.m.Reversed++
+}
+
+// tcp enters a TCP packet of side dir.
+func (t *Table) tcp(f *Flow, p *packet.Packet, dir int) {
+	f.count(p, dir, p.PayloadLen)
+	if p.TCPFlags&packet.FlagSYN != 0 {
+		dir = t.handshakeDirection(f, p, dir)
+	}
+	f.interval.tcpFlags[dir] |= p.TCPFlags
+	f.allFlags[dir] |= p.TCPFlags
+	f.state, f.timeout = f.state.next(dir, p.TCPFlags)
+	if f.clientPackets == 0 || f.serverPackets == 0 {
+		f.timeout = timeoutSingle
+	}
+	t.verdict(f.perf.tcp(&t.ranges, p, dir))
+	if p.PayloadLen == 0 {
+		return
+	}
+	if f.tls.phase != tlsOver {
+		if d := f.tls.segment(p, dir, f.start); d > 0 {
+			f.interval.tlsMicros = d
+		}
+	}
+	if t.tracker != nil {
+		t.payload(f, p, dir, p.Seq)
+	}
+}
+
+// handshakeDirection looks at a SYN or SYN-ACK: it tells who is the client. It returns the side that sent p.
+func (t *Table) handshakeDirection(f *Flow, p *packet.Packet, dir int) int {
+	bare := p.TCPFlags & 0x3f
+	if int(f.clientPackets)+int(f.serverPackets) == 1 { // open has scored it
+		return dir
+	}
+	wrong := false
+	switch bare {
+	case packet.FlagSYN | packet.FlagACK:
+		if dir == 0 && f.score == scoreSYNACK { // the other side has sent one too
+			return dir
+		}
+		t.scores(p, false)
+		f.score, wrong = scoreSYNACK, dir == 0
+	case packet.FlagSYN:
+		if dir == 1 && f.score == scoreSYNACK {
+			return dir
+		}
+		_, server := t.scores(p, false)
+		if wrong = dir == 1; wrong {
+			f.score = server
+		}
+		f.score = max(f.score, server)
+	}
+	if !wrong {
+		return dir
+	}
+	t.turn(f)
+	if c := *t.arena.conn(f.index); c != nil {
+		c.Reverse()
+	}
+	return 1 - dir
+}
+
+// udp enters a UDP packet of side dir.
+func (t *Table) udp(f *Flow, p *packet.Packet, dir int) {
+	f.count(p, dir, p.PayloadLen)
+	if f.clientPackets > 0 && f.serverPackets > 0 {
+		f.timeout = timeoutClosing
+	}
+	t.verdict(f.perf.datagram(p, dir))
+	if t.tracker != nil && p.PayloadLen > 0 {
+		t.payload(f, p, dir, 0)
+	}
+}
+
+// other enters a packet of another protocol.
+func (t *Table) other(f *Flow, p *packet.Packet, dir int) {
+	f.count(p, dir, p.PayloadLen)
+	if f.clientPackets > 0 && f.serverPackets > 0 {
+		f.timeout = timeoutEstablishedRST
+	}
+	switch e := echoOf(p); {
+	case e == echoRequest && dir == 0, e == echoReply && dir == 1:
+		t.verdict(f.perf.echo(p, dir))
+	}
+}
+
+func (t *Table) verdict(v perfVerdict) {
+	switch v {
+	case perfIgnored:
+		t.m.UnmeasuredFlags++
+	case perfLate:
+		t.m.UnmeasuredLate++
+	case perfOverlap:
+		t.m.UnmeasuredOverlap++
+	}
+}
+
+// end reports f for the last time and forgets it. Whoever calls it has taken f's timer into account.
+func (t *Table) end(f *Flow, atNanos int64) {
+	if c := t.arena.conn(f.index); *c != nil {
+		(*c).Close(atNanos)
+		*c = nil
+	}
+	ct := f.closeType()
+	t.emit(f, atNanos, ct)
+	t.m.Closed++
+	t.m.ClosedBy[ct]++
+	t.m.Open--
+	t.timers.remove(t, f)
+	t.ranges.put(f.perf.peers[0].block)
+	t.ranges.put(f.perf.peers[1].block)
+	t.index.remove(uint32(f.key.hash(t.seed)>>32), f.index)
+	t.arena.put(f.index)
+}
+
+func (t *Table) emit(f *Flow, atNanos int64, c CloseType) {
+	f.report(&t.rep, atNanos, c)
+	f.flags |= flagFirstDone
+	t.m.Reports++
+	t.h.Flow(&t.rep)
+}

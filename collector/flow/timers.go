@@ -1,0 +1,215 @@
+package flow
+
+import (
+	"cmp"
+	"slices"
+)
+
+// timers hold every open flow in a wheel of one-second slots of packet time. A packet only moves its flow's due time; the
+// flow stays in its slot until that second has come, unless it is due earlier than that.
+type timers struct {
+	heads [wheelSlots]uint32 // flow numbers, 0 for none
+	// cursor is the first second that may still hold flows; all flows are in [cursor, cursor+wheelSlots).
+	cursor int64
+}
+
+const wheelSlots = 512 // seconds, more than the longest default timeout
+
+// pending is a flow that something is to be done for.
+type pending struct {
+	at   int64 // packet time
+	id   uint64
+	flow uint32
+}
+
+// slotFor is the second whose slot a flow that is due at this time belongs to.
+func (w *timers) slotFor(due int64) int64 {
+	return min(max(due/second, w.cursor), w.cursor+wheelSlots-1)
+}
+
+func (w *timers) add(t *Table, f *Flow, due int64) {
+	sec := w.slotFor(due)
+	f.slotSec = uint32(sec)
+	head := &w.heads[sec%wheelSlots]
+	f.prev, f.next = 0, *head
+	if *head != 0 {
+		t.arena.at(*head).prev = f.index
+	}
+	*head = f.index
+}
+
+func (w *timers) remove(t *Table, f *Flow) {
+	if f.prev != 0 {
+		t.arena.at(f.prev).next = f.next
+	} else {
+		w.heads[int64(f.slotSec)%wheelSlots] = f.next
+	}
+	if f.next != 0 {
+		t.arena.at(f.next).prev = f.prev
+	}
+}
+
+// dueAt is when something is to be done for f.
+func (t *Table) dueAt(f *Flow) int64 {
+	due := f.last + t.timeouts[f.timeout]
+	if !f.has(flagFirstDone) {
+		due = min(due, f.start+t.first)
+	}
+	return max(due, t.now+1)
+}
+
+// schedule notes when f is due after a packet.
+func (t *Table) schedule(f *Flow) {
+	f.due = t.dueAt(f)
+	if f.due < int64(f.slotSec)*second {
+		t.timers.remove(t, f)
+		t.timers.add(t, f, f.due)
+	}
+}
+
+// runTimers does all that is due until now, in the order of time and flow id.
+func (t *Table) runTimers(now int64) {
+	for sec := t.timers.cursor; sec <= now/second; sec++ {
+		t.timers.cursor = sec
+		for t.runSlot(sec, now) {
+		}
+	}
+}
+
+// runSlot does what is due until now in one slot, and moves the flows that have got a later time. It says whether a second
+// run may find more.
+func (t *Table) runSlot(sec, now int64) bool {
+	todo := t.pending[:0]
+	for i := t.timers.heads[sec%wheelSlots]; i != 0; {
+		f := t.arena.at(i)
+		i = f.next
+		switch {
+		case f.due <= now:
+			todo = append(todo, pending{f.due, f.id, f.index})
+		case f.due/second > sec:
+			t.timers.remove(t, f)
+			t.timers.add(t, f, f.due)
+		}
+	}
+	slices.SortFunc(todo, comparePending)
+	again := false
+	for _, d := range todo {
+		f := t.arena.at(d.flow)
+		if f.has(flagFirstDone) || f.last+t.timeouts[f.timeout] <= d.at {
+			t.end(f, d.at)
+			continue
+		}
+		t.emit(f, d.at, CloseForcedReport)
+		t.timers.remove(t, f)
+		f.due = max(f.last+t.timeouts[f.timeout], d.at+1)
+		t.timers.add(t, f, f.due)
+		again = again || f.due <= now
+	}
+	t.pending = todo[:0]
+	return again
+}
+
+func comparePending(a, b pending) int {
+	if c := cmp.Compare(a.at, b.at); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.id, b.id)
+}
+
+// advance makes the time now and does what is due at the full seconds until then: flows time out, requests of application
+// protocols are given up, open flows are reported at the end of each interval.
+func (t *Table) advance(now int64) {
+	if t.nextStep == 0 || t.m.Open == 0 {
+		t.timers.cursor = now / second
+	}
+	for step := t.nextStep; step != 0 && step <= now; {
+		// What happens at the step itself belongs to the next interval.
+		t.runTimers(step - 1)
+		t.now = max(t.now, step-1)
+		if t.tracker != nil {
+			t.tracker.Tick(step - 1)
+		}
+		if step%t.interval == 0 {
+			t.reportOpen(step - 1)
+		}
+		if t.m.Open == 0 {
+			t.timers.cursor = now / second
+			break
+		}
+		step += second
+	}
+	t.nextStep = now - now%second + second
+	t.now = max(t.now, now)
+}
+
+// reportOpen reports every open flow.
+func (t *Table) reportOpen(at int64) {
+	todo := t.pending[:0]
+	for _, c := range t.arena.chunks {
+		for i := range c.flows {
+			if f := &c.flows[i]; f.index != 0 {
+				todo = append(todo, pending{at, f.id, f.index})
+			}
+		}
+	}
+	slices.SortFunc(todo, comparePending)
+	for _, d := range todo {
+		f := t.arena.at(d.flow)
+		t.emit(f, at, CloseForcedReport)
+	}
+	t.pending = todo[:0]
+}
+
+// Tick tells the Table that it is nowNanos, for want of packets. It does what is due, and may be called at any time: what
+// is reported does not depend on it, only when.
+func (t *Table) Tick(nowNanos int64) {
+	if nowNanos < t.now || nowNanos < minNanos || nowNanos > maxNanos {
+		return
+	}
+	if nowNanos >= t.nextStep {
+		t.advance(nowNanos)
+	}
+	t.now = nowNanos
+	t.runTimers(nowNanos)
+}
+
+// Flush ends all open flows at nowNanos, or the newest packet's time if that is later, as their state has it. The Table is
+// as new afterwards, but for its counters and what it has learned about servers: packets of any time may follow.
+func (t *Table) Flush(nowNanos int64) {
+	t.Tick(min(max(nowNanos, t.now), maxNanos))
+	todo := t.pending[:0]
+	for _, c := range t.arena.chunks {
+		for i := range c.flows {
+			if f := &c.flows[i]; f.index != 0 {
+				todo = append(todo, pending{t.now, f.id, f.index})
+			}
+		}
+	}
+	t.pending = nil // end does not use it, but a handler's panic must not leave it half used
+	slices.SortFunc(todo, comparePending)
+	for _, d := range todo {
+		t.end(t.arena.at(d.flow), d.at)
+	}
+	t.pending = todo[:0]
+	t.now, t.nextStep, t.timers.cursor = 0, 0, 0
+	t.fragments = newLRU[fragmentKey, fragment](t.o.FragmentTableSize)
+}
+
+// evict ends a flow before its time, to make room: one of those that time out next.
+func (t *Table) evict() {
+	w := &t.timers
+	for sec := w.cursor; sec < w.cursor+wheelSlots; sec++ {
+		for i := w.heads[sec%wheelSlots]; i != 0; {
+			f := t.arena.at(i)
+			i = f.next
+			if f.due/second > sec && sec < w.cursor+wheelSlots-1 {
+				w.remove(t, f)
+				w.add(t, f, f.due)
+				continue
+			}
+			t.m.Evicted++
+			t.end(f, t.now)
+			return
+		}
+	}
+}
