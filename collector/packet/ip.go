@@ -48,8 +48,8 @@ func (d *Decoder) ipv4(p *Packet, b []byte, wire int) error {
 	b = b[:min(len(b), total)]
 
 	p.IPv6 = false
-	p.Src = Addr{10: 0xff, 11: 0xff, 12: b[12], 13: b[13], 14: b[14], 15: b[15]}
-	p.Dst = Addr{10: 0xff, 11: 0xff, 12: b[16], 13: b[17], 14: b[18], 15: b[19]}
+	p.Src.setIPv4(b[12:16])
+	p.Dst.setIPv4(b[16:20])
 	p.TTL = b[8]
 	p.Proto = b[9]
 	p.IPID = uint32(binary.BigEndian.Uint16(b[4:]))
@@ -61,6 +61,11 @@ func (d *Decoder) ipv4(p *Packet, b []byte, wire int) error {
 		}
 	}
 	return d.extensions(p, p.Proto, b[hdr:], total-hdr)
+}
+
+// setIPv4 sets a zero address to a mapped IPv4 address, in one store.
+func (a *Addr) setIPv4(b []byte) {
+	binary.BigEndian.PutUint64(a[8:], 0xffff<<32|uint64(binary.BigEndian.Uint32(b)))
 }
 
 // ipv6 decodes an IPv6 packet (RFC 8200). A payload length of 0 is a jumbogram or a segment still to be split: it
