@@ -1,0 +1,271 @@
+package enc
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// blockLen is the number of values in a group: small enough for its buffers to stay in the L1 cache.
+const blockLen = 1024
+
+// Bits of a group's head byte.
+const (
+	headWidth   = 0x3f
+	headDelta   = 0x40
+	headPatched = 0x80
+)
+
+// posBits is the width of a patched position: blockLen positions.
+const posBits = 10
+
+// blockBuf is what encoding one group needs.
+type blockBuf struct {
+	u, r, pos, high [blockLen]uint64
+}
+
+// appendBlocks appends v, each less base, as groups.
+func appendBlocks[T word | uint16](dst []byte, v []T, base T, b *blockBuf) []byte {
+	for len(v) > 0 {
+		k := min(len(v), blockLen)
+		u := b.u[:k]
+		for i, x := range v[:k] {
+			u[i] = uint64(x) - uint64(base)
+		}
+		dst = appendBlock(dst, u, b)
+		v = v[k:]
+	}
+	return dst
+}
+
+// appendBlock appends one group of 1..blockLen values.
+func appendBlock(dst []byte, u []uint64, b *blockBuf) []byte {
+	lo, hi, dlo, dhi := blockStats(u)
+	wFor, wDelta := widthOf(hi-lo), widthOf(uint64(dhi)-uint64(dlo))
+	costFor := len(u)*int(wFor) + 8*uvarintLen(lo)
+	costDelta := (len(u)-1)*int(wDelta) + 8*uvarintLen(u[0]) + 8*uvarintLen(zigzag(dlo))
+	// A rising sequence with one gap is as wide either way, but only its differences can be patched.
+	rising := dlo >= 0 && wDelta <= wFor && len(u) >= 64
+	if wFor == 0 || costDelta >= costFor && !rising {
+		r := b.r[:len(u)]
+		for i, x := range u {
+			r[i] = x - lo
+		}
+		return appendResiduals(dst, r, 0, wFor, lo, 0, b)
+	}
+	r := b.r[:len(u)-1]
+	prev := u[0]
+	for i, x := range u[1:] {
+		r[i] = x - prev - uint64(dlo)
+		prev = x
+	}
+	return appendResiduals(dst, r, headDelta, wDelta, u[0], dlo, b)
+}
+
+// blockStats returns the bounds of the values and of their differences.
+func blockStats(u []uint64) (lo, hi uint64, dlo, dhi int64) {
+	lo, hi = u[0], u[0]
+	if len(u) > 1 {
+		dlo = int64(u[1] - u[0])
+		dhi = dlo
+	}
+	prev := u[0]
+	for _, x := range u[1:] {
+		lo, hi = min(lo, x), max(hi, x)
+		d := int64(x - prev)
+		dlo, dhi = min(dlo, d), max(dhi, d)
+		prev = x
+	}
+	return lo, hi, dlo, dhi
+}
+
+// appendResiduals appends a group's head and its packed values r, at most w bits wide, patching outliers where that is
+// smaller.
+func appendResiduals(dst []byte, r []uint64, flags byte, w uint8, base uint64, step int64, b *blockBuf) []byte {
+	count := 0
+	var hw uint8
+	if pw := patchWidth(r, w); pw < w {
+		var all uint64
+		for i, x := range r {
+			if x>>pw != 0 {
+				b.pos[count], b.high[count] = uint64(i), x>>pw
+				all |= x >> pw
+				count++
+			}
+		}
+		hw = widthOf(all)
+		if len(r)*int(pw)+count*(posBits+int(hw))+32 < len(r)*int(w) {
+			w = pw
+			flags |= headPatched
+		}
+	}
+	dst = append(dst, flags|widthCode(w))
+	dst = binary.AppendUvarint(dst, base)
+	if flags&headDelta != 0 {
+		dst = binary.AppendVarint(dst, step)
+	}
+	dst = appendPacked(dst, r, w)
+	if flags&headPatched != 0 {
+		dst = binary.AppendUvarint(dst, uint64(count))
+		dst = append(dst, widthCode(hw))
+		dst = appendPacked(dst, b.pos[:count], posBits)
+		dst = appendPacked(dst, b.high[:count], hw)
+	}
+	return dst
+}
+
+// patchWidth guesses from a sample of r, all at most w bits wide, the width at which packing and patching are cheapest.
+func patchWidth(r []uint64, w uint8) uint8 {
+	if w < 2 || len(r) < 16 {
+		return w
+	}
+	var hist [65]uint16
+	step := max(1, len(r)/256)
+	samples := 0
+	for i := 0; i < len(r); i += step {
+		hist[bits.Len64(r[i])]++
+		samples++
+	}
+	best, bestCost := w, samples*int(w)
+	above := 0
+	for pw := min(w, maxPacked+1); pw > 0; pw-- {
+		above += int(hist[pw])
+		if pw == code64 {
+			for x := code64 + 1; x <= 64; x++ {
+				above += int(hist[x])
+			}
+		}
+		if cost := samples*int(pw-1) + above*(posBits+int(w-pw)+1); cost < bestCost {
+			best, bestCost = pw-1, cost
+		}
+	}
+	return best
+}
+
+// decodeBlock fills dst, at most blockLen values, from one group, adding base to each. It returns what follows the group,
+// or false when the group is damaged.
+func decodeBlock[T word](dst []T, src []byte, base T) (rest []byte, ok bool) {
+	if len(src) == 0 {
+		return nil, false
+	}
+	head := src[0]
+	w, ok := codeWidth(head & headWidth)
+	if !ok {
+		return nil, false
+	}
+	first, src, ok := uvarint(src[1:])
+	if !ok {
+		return nil, false
+	}
+	base += T(first)
+	r := dst
+	add := base
+	if head&headDelta != 0 {
+		var step int64
+		if step, src, ok = varint(src); !ok {
+			return nil, false
+		}
+		dst[0] = base
+		r, add = dst[1:], T(step)
+	}
+	size := packedLen(len(r), w)
+	if len(src) < size {
+		return nil, false
+	}
+	unpackBits(r, src, w, add)
+	src = src[size:]
+	if head&headPatched != 0 {
+		if src, ok = patch(r, src, w); !ok {
+			return nil, false
+		}
+	}
+	if head&headDelta != 0 {
+		acc := base
+		for i, d := range r {
+			acc += d
+			r[i] = acc
+		}
+	}
+	return src, true
+}
+
+// patch adds the high parts of the outliers to r, whose values were packed in w bits.
+func patch[T word](r []T, src []byte, w uint8) (rest []byte, ok bool) {
+	count64, src, ok := uvarint(src)
+	if !ok || count64 == 0 || count64 > uint64(len(r)) || len(src) == 0 {
+		return nil, false
+	}
+	hw, ok := codeWidth(src[0])
+	src = src[1:]
+	count := int(count64)
+	posLen, highLen := packedLen(count, posBits), packedLen(count, hw)
+	if !ok || len(src) < posLen+highLen {
+		return nil, false
+	}
+	pos, high := src[:posLen], src[posLen:]
+	rest = src[posLen+highLen:]
+	const step = 64
+	for done := 0; done < count; done += step {
+		var p [step]uint32
+		var h [step]T
+		k := min(step, count-done)
+		unpackBits(p[:k], pos[done*posBits/8:], posBits, 0)
+		unpackBits(h[:k], high[done*int(hw)/8:], hw, 0)
+		for i, at := range p[:k] {
+			if int(at) >= len(r) {
+				return nil, false
+			}
+			r[at] += h[i] << w
+		}
+	}
+	return rest, true
+}
+
+// decodeBlocks fills dst from as many groups as it takes.
+func decodeBlocks[T word](dst []T, src []byte, base T) (rest []byte, ok bool) {
+	for len(dst) > 0 {
+		k := min(len(dst), blockLen)
+		if src, ok = decodeBlock(dst[:k], src, base); !ok {
+			return nil, false
+		}
+		dst = dst[k:]
+	}
+	return src, true
+}
+
+// stream reads nested groups one at a time into a buffer of its own.
+type stream struct {
+	src  []byte
+	left int // values not yet unpacked
+	at   int // next value of buf to hand out
+	have int // values in buf
+	buf  [blockLen]uint64
+}
+
+func (s *stream) reset(src []byte, n int) { s.src, s.left, s.at, s.have = src, n, 0, 0 }
+
+// next returns the values of the next group, nil when there are no more or the group is damaged.
+func (s *stream) next() []uint64 {
+	k := min(s.left, blockLen)
+	if k == 0 {
+		return nil
+	}
+	rest, ok := decodeBlock(s.buf[:k], s.src, 0)
+	if !ok {
+		s.left = 0
+		return nil
+	}
+	s.src = rest
+	s.left -= k
+	s.at, s.have = 0, k
+	return s.buf[:k]
+}
+
+// one returns the next value.
+func (s *stream) one() (uint64, bool) {
+	if s.at == s.have && s.next() == nil {
+		return 0, false
+	}
+	v := s.buf[s.at]
+	s.at++
+	return v, true
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package enc
+
+const raceEnabled = false
