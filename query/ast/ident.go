@@ -8,14 +8,14 @@ import "strings"
 var reserved = func() map[string]bool {
 	m := map[string]bool{}
 	for _, w := range strings.Fields(`
-		all and any array as asc between both by case cast collate cross
+		all and any array as asc asof between case cast collate cross
 		current_catalog current_date current_role current_schema current_time
 		current_timestamp current_user default desc distinct else end except
 		exists extract false fetch for from full group having ilike in inner
-		intersect into is join lateral leading left like limit localtime
-		localtimestamp natural not null offset on or order right row select
-		session_user some symmetric table then trailing true try_cast union
-		user using values when where window with`) {
+		intersect into is join lateral left like limit localtime localtimestamp
+		natural not null offset on or order right row select session_user some
+		symmetric table then true try_cast union using values when where window
+		with`) {
 		m[w] = true
 	}
 	return m
