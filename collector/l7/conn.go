@@ -227,6 +227,9 @@ func (c *Conn) step(end int, p []byte, from int, atNanos int64, seq uint32) int 
 		}
 		return n
 	case stateResync:
+		if n := emptyLines(p); n > 0 && c.Proto == HTTP {
+			return n
+		}
 		v := c.look(end, p, from)
 		if v == http1.Maybe && len(p) < c.t.o.MaxConnBuffer {
 			return 0

@@ -12,11 +12,7 @@ import (
 // stepHTTP parses the head of a message at the start of p; see step.
 func (c *Conn) stepHTTP(end int, p []byte, from int, atNanos int64, seq uint32) int {
 	t, h := c.t, &c.half[end]
-	if p[0] == '\r' || p[0] == '\n' { // empty lines before a message, RFC 9112 §2.2
-		n := 1
-		for n < len(p) && (p[n] == '\r' || p[n] == '\n') {
-			n++
-		}
+	if n := emptyLines(p); n > 0 {
 		return n
 	}
 	q := p[:min(len(p), t.o.MaxConnBuffer)]
@@ -48,6 +44,14 @@ func (c *Conn) stepHTTP(end int, p []byte, from int, atNanos int64, seq uint32) 
 	}
 	if long {
 		h.state, h.body = stateBody, http1.Drain(q, h.body)
+	}
+	return n
+}
+
+// emptyLines returns how many bytes of empty lines p starts with: they may come before a message (RFC 9112 §2.2).
+func emptyLines(p []byte) (n int) {
+	for n < len(p) && (p[n] == '\r' || p[n] == '\n') {
+		n++
 	}
 	return n
 }

@@ -125,19 +125,29 @@ func CheckRequest(p []byte, from int) Verdict {
 	if n < len(p) && p[n] <= ' ' {
 		return No
 	}
-	i := bytes.IndexByte(p[min(max(n, from), len(p)):], '\n')
+	fresh := p[min(max(n, from), len(p)):]
+	i := bytes.IndexByte(fresh, '\n')
 	if i < 0 {
-		for _, c := range p[min(max(n, from), len(p)):] {
-			if c < ' ' && c != '\r' && c != '\t' {
-				return No
-			}
+		if hasControl(fresh) {
+			return No
 		}
 		return Maybe
 	}
-	if rest, _, ok := splitVersion(trimCR(p[:max(n, from)+i])); !ok || len(rest) <= n {
+	rest, _, ok := splitVersion(trimCR(p[:len(p)-len(fresh)+i]))
+	if !ok || len(rest) <= n || hasControl(fresh[:i]) {
 		return No
 	}
 	return Yes
+}
+
+// hasControl says whether p, part of a request line, has bytes that no text has.
+func hasControl(p []byte) bool {
+	for _, c := range p {
+		if c < ' ' && c != '\r' && c != '\t' {
+			return true
+		}
+	}
+	return false
 }
 
 // CheckResponse says whether p starts with a status line.
@@ -186,7 +196,7 @@ func ParseRequest(p []byte, partial bool, r *Request) (n int, err error) {
 	}
 	m := methodLen(p[:i])
 	rest, minor, ok := splitVersion(trimCR(p[:i]))
-	if m <= 0 || !ok || len(rest) < m+2 || rest[m+1] <= ' ' {
+	if m <= 0 || !ok || len(rest) < m+2 || rest[m+1] <= ' ' || hasControl(rest[m+1:]) {
 		return 0, ErrSyntax
 	}
 	r.Method, r.Target = rest[:m], rest[m+1:]
