@@ -184,6 +184,26 @@ func TestConcatKeepsRowsInOrder(t *testing.T) {
 	}
 }
 
+func TestMergeIsTheRowsOfAll(t *testing.T) {
+	tab, _ := testTable(t)
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		var parts []*Batch
+		var want [][]any
+		for range 1 + rng.IntN(4) {
+			b := randomBatch(tab, rng, 1+rng.IntN(40))
+			if rng.IntN(2) == 0 {
+				b.Cols[5], b.Cols[8] = nil, nil
+			}
+			parts = append(parts, b)
+			want = append(want, rowsOf(b)...)
+		}
+		if got := rowsOf(Merge(parts)); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("seed %d:\n got %v\nwant %v", seed, got, want)
+		}
+	}
+}
+
 func TestGatherWithNulls(t *testing.T) {
 	src := &Vector{Type: schema.BigInt, I64: []int64{1, 0, 3, 0}, Valid: Bitmap{0b0101}}
 	var dst Vector

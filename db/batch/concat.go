@@ -31,17 +31,17 @@ func (c *Concat) Reset(t *schema.Table, columns []int, dst *Batch) {
 	}
 }
 
-// Append adds n rows of cols (parallel to the columns given to Reset): the rows listed, or all when rows is nil.
-// Tag-set columns must hold ids.
+// Append adds n rows of cols (parallel to the columns given to Reset): the rows listed, or all when rows is nil. A tag-set
+// column holds ids in all of them, or codes and a dictionary in all of them.
 func (c *Concat) Append(cols []Vector, n int, rows []int32) {
 	for i := range cols {
 		src, dst := &cols[i], c.dst.Cols[i]
-		switch src.Type.Physical() {
-		case schema.Int64:
+		switch {
+		case src.Type.Physical() == schema.Int64:
 			dst.I64 = appendRows(dst.I64, src.I64, rows)
-		case schema.Float64:
+		case src.Type.Physical() == schema.Float64:
 			dst.F64 = appendRows(dst.F64, src.F64, rows)
-		case schema.ID:
+		case src.Dict == nil: // tag-set ids
 			dst.Codes = appendRows(dst.Codes, src.Codes, rows)
 		default:
 			c.appendCodes(dst, src, &c.dicts[i], rows)
@@ -109,6 +109,44 @@ func (c *Concat) appendValid(dst, src *Vector, n int, rows []int32) {
 	}
 }
 
+// Merge is all rows of some batches of one table, in order. Tag-set columns keep their dictionaries.
+func Merge(batches []*Batch) *Batch {
+	t := batches[0].Table
+	var columns []int
+	for i := range t.Columns {
+		for _, b := range batches {
+			if i < len(b.Cols) && b.Cols[i] != nil {
+				columns = append(columns, i)
+				break
+			}
+		}
+	}
+	var c Concat
+	var packed Batch
+	c.Reset(t, columns, &packed)
+	cols := make([]Vector, len(columns))
+	for _, b := range batches {
+		for k, i := range columns {
+			if i < len(b.Cols) && b.Cols[i] != nil {
+				cols[k] = *b.Cols[i]
+				continue
+			}
+			cols[k] = Vector{}
+			cols[k].Default(&t.Columns[i], b.N)
+			if cols[k].Type == schema.TagSet {
+				cols[k].Dict = emptyDict
+			}
+		}
+		c.Append(cols, b.N, nil)
+	}
+	c.Finish()
+	out := &Batch{Table: t, N: packed.N, Cols: make([]*Vector, len(t.Columns))}
+	for k, i := range columns {
+		out.Cols[i] = packed.Cols[k]
+	}
+	return out
+}
+
 // Rows is the number of rows appended so far.
 func (c *Concat) Rows() int { return c.n }
 
@@ -116,7 +154,7 @@ func (c *Concat) Rows() int { return c.n }
 func (c *Concat) Finish() {
 	c.dst.N = c.n
 	for i, v := range c.dst.Cols {
-		if v.Type.Physical() == schema.Code {
+		if v.Type.Physical() == schema.Code || c.dicts[i].Len() > 0 {
 			v.Dict = c.dicts[i].Seal()
 		}
 	}
