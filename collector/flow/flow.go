@@ -27,11 +27,11 @@ type Flow struct {
 	index, next, prev uint32
 	// slotSec is the second of packet time in whose timer slot the flow is.
 	slotSec  uint32
+	iface    uint32
 	id       uint64
 	start    int64 // Unix nanoseconds of the first packet
 	last     int64 // of the newest
 	due      int64 // when the flow times out, or is to be reported for the first time
-	iface    uint32
 	vlan     uint16
 	flags    uint16
 	state    tcpState
@@ -58,7 +58,6 @@ type counters struct {
 	clientErrors        uint32
 	serverErrors        uint32
 	timeouts            uint32
-	tlsMicros           uint32 // 0: none measured
 	rrt                 timeStat
 }
 

@@ -22,7 +22,7 @@ type Metrics struct {
 	Reversed uint64
 
 	// Packets that were ignored altogether, by cause: a time before 1970 or after 2103; older than MaxDisorder; a later
-	// fragment whose first is not known; an ICMP error, which speaks about another flow, counts as any packet.
+	// fragment whose first is not known.
 	IgnoredTime, IgnoredLate, IgnoredFragment uint64
 	// Packets that were counted in their flow but not measured, by cause: flags that make no sense; older than the flow's
 	// newest packet; data that overlaps what was seen without repeating it.

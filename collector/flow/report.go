@@ -98,10 +98,10 @@ func (f *Flow) report(r *Report, atNanos int64, c CloseType) {
 	}
 	r.Client, r.ClientPort = f.Client()
 	r.Server, r.ServerPort = f.Server()
-	if n.tlsMicros != 0 {
-		r.TLSRTTMicros = int64(n.tlsMicros)
+	if f.tls.micros != 0 {
+		r.TLSRTTMicros = int64(f.tls.micros)
 	}
 	f.flags |= flagReported
-	f.interval = counters{}
+	f.interval, f.tls.micros = counters{}, 0
 	p.resetInterval()
 }

@@ -229,10 +229,8 @@ func (t *Table) tcp(f *Flow, p *packet.Packet, dir int) {
 	if p.PayloadLen == 0 {
 		return
 	}
-	if f.tls.phase != tlsOver {
-		if d := f.tls.segment(p, dir, f.start); d > 0 {
-			f.interval.tlsMicros = d
-		}
+	if f.tls.flags&tlsOver == 0 {
+		f.tls.segment(p, dir, f.start)
 	}
 	if t.tracker != nil {
 		t.payload(f, p, dir, p.Seq)

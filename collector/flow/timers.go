@@ -95,13 +95,16 @@ func (t *Table) runSlot(sec, now int64) bool {
 	again := false
 	for _, d := range todo {
 		f := t.arena.at(d.flow)
-		if f.has(flagFirstDone) || f.last+t.timeouts[f.timeout] <= d.at {
+		timeout := f.last + t.timeouts[f.timeout]
+		if timeout <= d.at {
 			t.end(f, d.at)
 			continue
 		}
-		t.emit(f, d.at, CloseForcedReport)
+		if !f.has(flagFirstDone) {
+			t.emit(f, d.at, CloseForcedReport)
+		}
 		t.timers.remove(t, f)
-		f.due = max(f.last+t.timeouts[f.timeout], d.at+1)
+		f.due = timeout
 		t.timers.add(t, f, f.due)
 		again = again || f.due <= now
 	}

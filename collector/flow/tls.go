@@ -21,70 +21,73 @@ const (
 	tlsServerHello      = 2
 )
 
-type tlsPhase uint8
-
+// Bits of tlsState.flags; those of the server are the client's shifted by one.
 const (
-	tlsUntried tlsPhase = iota // no data yet
-	tlsHello                   // ClientHello seen
-	tlsOver                    // done, or not TLS
+	tlsKnown = 1 << iota // next[0] is set
+	_
+	tlsKeyed // the client has switched to its keys
+	_
+	tlsHello // the ClientHello was seen
+	tlsOver  // done, or not TLS
 )
 
 // tlsState follows one handshake.
 type tlsState struct {
-	hello uint32    // microseconds from the flow's start to the ClientHello
-	next  [2]uint32 // sequence number of the next record header, by side
-	known [2]bool   // next is set
-	keyed [2]bool   // the side has switched to its keys
-	phase tlsPhase
+	hello  uint32    // microseconds from the flow's start to the ClientHello
+	micros uint32    // what was measured since the last report; 0: nothing
+	next   [2]uint32 // sequence number of the next record header, by side
+	flags  uint8
 }
 
 func (t *tlsState) reverse() {
 	swap(&t.next)
-	swap(&t.known)
-	swap(&t.keyed)
+	const sides = tlsKnown | tlsKeyed
+	t.flags = t.flags&^(sides|sides<<1) | t.flags&sides<<1 | t.flags>>1&sides
 }
 
-// segment looks at a segment's payload. It returns the handshake's duration in microseconds (at least 1) when it
-// ends here, else 0.
-func (t *tlsState) segment(p *packet.Packet, dir int, startNanos int64) uint32 {
-	if t.phase == tlsUntried {
+// segment looks at the payload of a segment of side dir.
+func (t *tlsState) segment(p *packet.Packet, dir int, startNanos int64) {
+	if t.flags&tlsHello == 0 {
 		b := p.Payload
 		if dir != 0 || len(b) < tlsHeader+1 || b[0] != tlsHandshake || b[1] != 3 || b[5] != tlsClientHello {
-			t.phase = tlsOver
-			return 0
+			t.flags |= tlsOver
+			return
 		}
-		t.phase, t.hello = tlsHello, sinceMicros(startNanos, p.TimeNanos)
+		t.flags |= tlsHello
+		t.hello = sinceMicros(startNanos, p.TimeNanos)
 	}
-	if !t.known[dir] {
-		t.known[dir], t.next[dir] = true, p.Seq
+	if t.flags&(tlsKnown<<dir) == 0 {
+		t.flags |= tlsKnown << dir
+		t.next[dir] = p.Seq
 	}
 	for {
 		at := t.next[dir] - p.Seq
 		if int32(at) < 0 { // what lies before was seen
-			return 0
+			return
 		}
 		if at >= p.PayloadLen {
 			if at-p.PayloadLen > tlsMaxRecord { // lost the place
-				t.phase = tlsOver
+				t.flags |= tlsOver
 			}
-			return 0
+			return
 		}
 		if uint32(len(p.Payload)) < at+tlsHeader {
-			t.phase = tlsOver // a header across two segments, or cut off
-			return 0
+			t.flags |= tlsOver // a header across two segments, or cut off
+			return
 		}
 		h := p.Payload[at:]
 		size := uint32(binary.BigEndian.Uint16(h[3:]))
 		if h[1] != 3 || size > tlsMaxRecord || h[0] == tlsAlert {
-			t.phase = tlsOver
-			return 0
+			t.flags |= tlsOver
+			return
 		}
 		t.next[dir] += tlsHeader + size
 		if h[0] == tlsChangeCipherSpec || h[0] == tlsAppData {
-			t.keyed[dir] = true
-			if t.keyed[1-dir] {
-				t.phase = tlsOver
-				return max(sinceMicros(startNanos, p.TimeNanos)-t.hello, 1)
+			t.flags |= tlsKeyed << dir
+			if t.flags&(tlsKeyed|tlsKeyed<<1) == tlsKeyed|tlsKeyed<<1 {
+				t.flags |= tlsOver
+				t.micros = max(sinceMicros(startNanos, p.TimeNanos)-t.hello, 1)
+				return
 			}
 		}
 	}
