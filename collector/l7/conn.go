@@ -156,6 +156,7 @@ func (c *Conn) feed(end int, p []byte, atNanos int64) {
 			n := c.step(end, p, 0, atNanos, seq)
 			if n == 0 {
 				c.store(h, p, atNanos, seq)
+				c.relieve(end)
 				return
 			}
 			p, seq = p[n:], seq+uint32(n)
@@ -164,6 +165,7 @@ func (c *Conn) feed(end int, p []byte, atNanos int64) {
 		old := len(b.data)
 		take := min(limit-old, len(p))
 		b.data = append(b.data, p[:take]...)
+		c.t.m.Buffered += take
 		done := 0
 		for done < old && !c.off {
 			from := 0
@@ -181,10 +183,23 @@ func (c *Conn) feed(end int, p []byte, atNanos int64) {
 			p, seq = p[done-old:], seq+uint32(done-old)
 			continue
 		}
+		if c.off {
+			return
+		}
+		c.t.m.Buffered -= done
 		b.data = append(b.data[:0], b.data[done:]...)
 		b.seq += uint32(done)
 		b.scanned = len(b.data)
 		p, seq = p[take:], seq+uint32(take)
+		c.relieve(end)
+	}
+}
+
+// relieve reads the incomplete message of a direction as far as it is there when the Tracker keeps too much.
+func (c *Conn) relieve(end int) {
+	if t := c.t; t.m.Buffered > t.o.MaxTotalBuffer {
+		t.m.DroppedBuffer++
+		c.lose(end)
 	}
 }
 
@@ -200,11 +215,13 @@ func (c *Conn) store(h *half, p []byte, atNanos int64, seq uint32) {
 	b.data = append(b.data[:0], p...)
 	b.seq, b.atNanos, b.scanned = seq, atNanos, len(p)
 	h.buf = b
+	t.m.Buffered += len(p)
 }
 
 func (c *Conn) dropBuffer(h *half) {
 	if b := h.buf; b != nil {
 		h.buf = nil
+		c.t.m.Buffered -= len(b.data)
 		if t := c.t; len(t.freeBufs) < maxFreeBufs {
 			t.freeBufs = append(t.freeBufs, b)
 		}

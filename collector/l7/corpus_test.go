@@ -64,16 +64,7 @@ func replay(t *testing.T, file string, o Options, reversed bool) (*recorder, Met
 		if p.NetworkLayer() == nil || p.TransportLayer() == nil {
 			continue
 		}
-		var payload []byte
-		var seq uint32
-		var sp, dp uint16
-		transport := uint8(transportUDP)
-		switch l := p.TransportLayer().(type) {
-		case *layers.TCP:
-			payload, seq, sp, dp, transport = l.Payload, l.Seq, uint16(l.SrcPort), uint16(l.DstPort), transportTCP
-		case *layers.UDP:
-			payload, sp, dp = l.Payload, uint16(l.SrcPort), uint16(l.DstPort)
-		}
+		payload, seq, sp, dp, transport := transportOf(p)
 		if len(payload) == 0 {
 			continue
 		}
@@ -99,6 +90,17 @@ func replay(t *testing.T, file string, o Options, reversed bool) (*recorder, Met
 		c.Close(last)
 	}
 	return rec, tr.Metrics()
+}
+
+// transportOf returns the payload of a TCP or UDP packet and where it belongs.
+func transportOf(p gopacket.Packet) (payload []byte, seq uint32, sp, dp uint16, transport uint8) {
+	switch l := p.TransportLayer().(type) {
+	case *layers.TCP:
+		return l.Payload, l.Seq, uint16(l.SrcPort), uint16(l.DstPort), transportTCP
+	case *layers.UDP:
+		return l.Payload, 0, uint16(l.SrcPort), uint16(l.DstPort), transportUDP
+	}
+	return nil, 0, 0, 0, 0
 }
 
 // dnsLine is a line of a DNS expectation.

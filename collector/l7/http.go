@@ -148,43 +148,13 @@ func (c *Conn) responseHTTP(headLen int, atNanos int64, seq uint32) {
 		h.state = stateStart
 		return
 	}
-	if c.uncertain { // without pipelining, only the last request can still be open
-		for c.uncertain, c.owed = false, 0; c.first != c.last; {
-			t.m.LostPairing++
-			c.giveUp(c.first)
-		}
-	}
-	ex, rrt := &t.ex, int64(-1)
-	pd := c.first
-	if c.owed > 0 {
-		c.owed--
-		pd = nil
-	}
+	pd, ex, rrt := c.pairHTTP(atNanos)
 	m := methodOther
 	if pd != nil {
-		c.unlink(pd)
-		ex, rrt, m = &pd.ex, max(atNanos-pd.ex.StartNanos, 0), pd.method
-		ex.Kind = KindSession
-	} else {
-		t.m.Unpaired++
-		resetExchange(ex)
-		ex.Kind, ex.Protocol, ex.StartNanos = KindResponse, HTTP, atNanos
-		ex.Version = version(r.Minor)
+		m = pd.method
 	}
+	t.answerHTTP(ex)
 	ex.EndNanos, ex.ResponseSeq = atNanos, seq
-	ex.ResponseCode, ex.Status = int64(r.Code), statusHTTP(r.Code)
-	if ex.Status != StatusOK {
-		if ex.ResponseException = t.text(r.Reason, t.o.MaxText); ex.ResponseException == "" {
-			ex.ResponseException = http.StatusText(r.Code)
-		}
-	}
-	ex.XRequestIDResponse = t.once(r.Fields[http1.XRequestID], t.o.MaxText)
-	if ex.TraceID == "" {
-		t.trace(&r.Head, ex)
-	}
-	t.attribute(ex, "content_type", r.Fields[http1.ContentType])
-	t.capture(ex, t.rspHeaders, &r.Head)
-
 	tunnel := r.Code == switching || m == methodConnect && r.Code < 300
 	body := int64(0)
 	if !tunnel && m != methodHead && r.Code != http.StatusNoContent && r.Code != http.StatusNotModified {
@@ -202,6 +172,51 @@ func (c *Conn) responseHTTP(headLen int, atNanos int64, seq uint32) {
 	if tunnel {
 		c.stop()
 	}
+}
+
+// pairHTTP takes the request that the response in t.rsp answers out of its lists, nil when it was not seen, and returns
+// the exchange to fill in and the time since the request.
+func (c *Conn) pairHTTP(atNanos int64) (pd *pending, ex *Exchange, rrt int64) {
+	t := c.t
+	if c.uncertain { // without pipelining, only the last request can still be open
+		for c.uncertain, c.owed = false, 0; c.first != c.last; {
+			t.m.LostPairing++
+			c.giveUp(c.first)
+		}
+	}
+	pd = c.first
+	if c.owed > 0 {
+		c.owed--
+		pd = nil
+	}
+	if pd != nil {
+		c.unlink(pd)
+		pd.ex.Kind = KindSession
+		return pd, &pd.ex, max(atNanos-pd.ex.StartNanos, 0)
+	}
+	t.m.Unpaired++
+	ex = &t.ex
+	resetExchange(ex)
+	ex.Kind, ex.Protocol, ex.StartNanos = KindResponse, HTTP, atNanos
+	ex.Version = version(t.rsp.Minor)
+	return nil, ex, -1
+}
+
+// answerHTTP fills in what the head in t.rsp says.
+func (t *Tracker) answerHTTP(ex *Exchange) {
+	r := &t.rsp
+	ex.ResponseCode, ex.Status = int64(r.Code), statusHTTP(r.Code)
+	if ex.Status != StatusOK {
+		if ex.ResponseException = t.text(r.Reason, t.o.MaxText); ex.ResponseException == "" {
+			ex.ResponseException = http.StatusText(r.Code)
+		}
+	}
+	ex.XRequestIDResponse = t.once(r.Fields[http1.XRequestID], t.o.MaxText)
+	if ex.TraceID == "" {
+		t.trace(&r.Head, ex)
+	}
+	t.attribute(ex, "content_type", r.Fields[http1.ContentType])
+	t.capture(ex, t.rspHeaders, &r.Head)
 }
 
 func version(minor uint8) string {

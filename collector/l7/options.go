@@ -9,6 +9,11 @@ type Options struct {
 	// MaxPending bounds the requests of one connection that wait for their response. The oldest is given up (reported as
 	// a request of unknown status) when another one comes. Default 128.
 	MaxPending int
+	// MaxTotalPending bounds the same over all connections of the Tracker, oldest first per protocol. Default 65536.
+	MaxTotalPending int
+	// MaxTotalBuffer bounds, in bytes, what all connections of the Tracker keep of incomplete and early messages; past it
+	// they are read as far as they are there. Default 64 MiB, at least 64 KiB.
+	MaxTotalBuffer int
 	// HTTPTimeout is how long an HTTP request waits for its response, in packet time. Default 120 s.
 	HTTPTimeout time.Duration
 	// DNSTimeout is how long a DNS query waits for its response, in packet time. Default 15 s.
@@ -49,6 +54,8 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	def(&o.MaxPending, 128, 1, 1<<15)
+	def(&o.MaxTotalPending, 1<<16, 1, 1<<24)
+	def(&o.MaxTotalBuffer, 64<<20, 64<<10, 1<<40)
 	def(&o.MaxConnBuffer, 16<<10, 1<<10, 1<<20)
 	def(&o.MaxHeldSegments, 8, 1, 64)
 	def(&o.InferPayloads, 8, 1, 255)
@@ -63,10 +70,12 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Metrics counts what a Tracker has seen and dropped since it was made. Conns and Pending are the present numbers.
+// Metrics counts what a Tracker has seen and dropped since it was made. Conns, Pending and Buffered are of this moment.
 type Metrics struct {
 	Conns   int // connections open
 	Pending int // requests waiting for a response
+	// Buffered is what is kept of incomplete and early messages, in bytes.
+	Buffered int
 
 	Identified uint64 // connections whose protocol was recognised
 	GaveUp     uint64 // connections not looked at any more because no protocol was recognised
@@ -78,7 +87,7 @@ type Metrics struct {
 	Duplicates     uint64 // repeated DNS queries and answers
 	Unpaired       uint64 // responses without a request
 	Timeouts       uint64 // requests given up by Tick
-	EvictedPending uint64 // requests given up because MaxPending was reached
+	EvictedPending uint64 // requests given up because MaxPending or MaxTotalPending was reached
 	LostPairing    uint64 // requests given up because a hole may have swallowed their response
 
 	RetransmittedBytes uint64 // payload bytes that were there before
@@ -86,5 +95,5 @@ type Metrics struct {
 	DroppedWindow      uint64 // holes given up because too many segments, bytes or too much time waited behind them
 	GapBytes           uint64 // payload bytes never seen: holes and the cut part of snapped packets
 	Resyncs            uint64 // times a parser lost its place because of such bytes or of a parse failure
-	DroppedBuffer      uint64 // messages cut because their header is longer than MaxConnBuffer
+	DroppedBuffer      uint64 // messages cut because of MaxConnBuffer or MaxTotalBuffer
 }

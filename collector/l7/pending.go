@@ -26,11 +26,19 @@ const (
 // pendingList is a list of requests in order of deadline.
 type pendingList struct{ first, last *pending }
 
-// add puts pd in its place; that is the end, unless packet times run backwards.
+// add puts pd in its place; that is the end, unless packet times run backwards. The search is bounded: after a leap
+// backwards, requests time out with their neighbours.
 func (l *pendingList) add(pd *pending) {
+	const most = 64
 	at := l.last
-	for at != nil && at.deadline > pd.deadline {
+	for range most {
+		if at == nil || at.deadline <= pd.deadline {
+			break
+		}
 		at = at.before
+	}
+	if at != nil {
+		pd.deadline = max(pd.deadline, at.deadline)
 	}
 	pd.before = at
 	if at == nil {
@@ -89,6 +97,19 @@ func (c *Conn) push(pd *pending) {
 		t.m.EvictedPending++
 		c.owe()
 		c.giveUp(c.first)
+	}
+	if t.m.Pending >= t.o.MaxTotalPending {
+		oldest := t.waiting[c.Proto].first
+		if oldest == nil { // all of them are of other protocols
+			for i := range t.waiting {
+				if oldest = t.waiting[i].first; oldest != nil {
+					break
+				}
+			}
+		}
+		t.m.EvictedPending++
+		oldest.c.owe()
+		oldest.c.giveUp(oldest)
 	}
 	timeout := t.o.HTTPTimeout
 	if c.Proto == DNS {

@@ -85,7 +85,14 @@ func (c *Conn) gap(end, n int) {
 func (c *Conn) keep(end int, atNanos int64, seq uint32, p []byte, wire int) {
 	t, h := c.t, &c.half[end]
 	hd := h.hold
-	if hd != nil && (len(hd.segs) >= t.o.MaxHeldSegments || hd.bytes+len(p) > t.o.MaxConnBuffer) {
+	full := t.m.Buffered+len(p) > t.o.MaxTotalBuffer
+	if full && hd == nil {
+		t.m.DroppedWindow++
+		c.hole(end, int(int32(seq-h.next)))
+		c.segment(end, atNanos, seq, p, wire)
+		return
+	}
+	if hd != nil && (full || len(hd.segs) >= t.o.MaxHeldSegments || hd.bytes+len(p) > t.o.MaxConnBuffer) {
 		t.m.DroppedWindow++
 		c.flushHold(end)
 		if !c.off {
@@ -117,6 +124,7 @@ func (c *Conn) keep(end int, atNanos int64, seq uint32, p []byte, wire int) {
 	p = p[:min(len(p), t.o.MaxConnBuffer)]
 	hd.segs[at] = heldSegment{seq: seq, wire: wire, atNanos: atNanos, data: append(slot.data[:0], p...)}
 	hd.bytes += len(p)
+	t.m.Buffered += len(p)
 }
 
 // drain parses the kept segments that the next byte belongs to.
@@ -134,6 +142,7 @@ func (c *Conn) drain(end int) {
 		hd.segs[n] = heldSegment{data: s.data} // the slot keeps its memory; nobody fills it during the call below
 		hd.segs = hd.segs[:n]
 		hd.bytes -= len(s.data)
+		c.t.m.Buffered -= len(s.data)
 		if n == 0 {
 			c.dropHold(h)
 		}
@@ -145,12 +154,17 @@ func (c *Conn) drain(end int) {
 func (c *Conn) flushHold(end int) {
 	h := &c.half[end]
 	if d := int(int32(h.hold.segs[0].seq - h.next)); d > 0 {
-		if end == int(c.server) {
-			c.uncertain = true
-		}
-		c.gap(end, d)
+		c.hole(end, d)
 	}
 	c.drain(end)
+}
+
+// hole passes over n bytes of whole segments that were not captured: whole responses may have been among them.
+func (c *Conn) hole(end, n int) {
+	if end == int(c.server) {
+		c.uncertain = true
+	}
+	c.gap(end, n)
 }
 
 func (t *Tracker) newHold(c *Conn, end int, atNanos int64) *hold {
@@ -173,6 +187,7 @@ func (t *Tracker) newHold(c *Conn, end int, atNanos int64) *hold {
 func (c *Conn) dropHold(h *half) {
 	t, hd := c.t, h.hold
 	h.hold = nil
+	t.m.Buffered -= hd.bytes
 	if hd.before == nil {
 		t.holds.first = hd.after
 	} else {
