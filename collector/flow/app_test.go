@@ -1,0 +1,137 @@
+package flow
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"github.com/flowlake/flowlake/collector/l7"
+	"github.com/flowlake/flowlake/collector/packet"
+)
+
+// say adds a data segment with text.
+func (k *talk) say(dir int, at int64, seq, ackNo uint32, text string) *packet.Packet {
+	p := k.add(dir, at, pshAck, seq, ackNo, uint32(len(text)))
+	p.Payload = []byte(text)
+	return p
+}
+
+const (
+	httpRequest = "GET /index.html HTTP/1.1\r\nHost: example.com\r\n\r\n"
+	httpOK      = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+	httpGone    = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+	httpFailed  = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+)
+
+// TestL7Counters: requests and responses are counted in the flow, and decide how a client's RST is meant.
+func TestL7Counters(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		response string
+		close    CloseType
+		client   uint32
+		server   uint32
+	}{
+		{"ok", httpOK, CloseNormalClientRST, 0, 0},
+		{"client error", httpGone, CloseClientRST, 1, 0},
+		{"server error", httpFailed, CloseClientRST, 0, 1},
+	} {
+		k := newTalk().handshake()
+		k.say(0, 100*ms, 101, 501, httpRequest)
+		k.say(1, 107*ms, 501, 101+uint32(len(httpRequest)), c.response)
+		k.add(0, 120*ms, rst, 101+uint32(len(httpRequest)), 0, 0)
+		r, table := run(Options{}, k.packets)
+		g := last(t, r)
+		if g.L7Protocol != l7.HTTP || g.L7Requests != 1 || g.L7Responses != 1 || g.L7ClientErrors != c.client ||
+			g.L7ServerErrs != c.server || g.RRT != (Delays{7000, 1, 7000}) || g.CloseType != c.close {
+			t.Errorf("%s: %+v", c.name, g)
+		}
+		if len(r.exchanges) != 1 || r.exchanges[0].RequestResource != "/index.html" {
+			t.Errorf("%s: %+v", c.name, r.exchanges)
+		}
+		if m := table.Metrics(); m.L7.Conns != 0 {
+			t.Errorf("%s: %d connections left", c.name, m.L7.Conns)
+		}
+	}
+}
+
+// TestL7Direction: a request tells who is the client where nothing else does.
+func TestL7Direction(t *testing.T) {
+	k := newTalk()
+	k.clientPort, k.serverPort = 50000, 50001
+	// The capture begins with an empty ACK of the server, which is taken for the client.
+	k.add(1, 0, ack, 501, 101, 0)
+	k.say(0, 10*ms, 101, 501, httpRequest)
+	k.say(1, 15*ms, 501, 101+uint32(len(httpRequest)), httpOK)
+	r, table := run(Options{}, k.packets)
+	g := last(t, r)
+	if g.Client != k.client || g.DirectionScore != scoreL7 || g.PacketsTx != 1 || g.PacketsRx != 2 ||
+		g.L7Requests != 1 || g.L7Responses != 1 || g.ART.Count != 1 || g.ART.SumMicros != 5000 || g.L7Reversed ||
+		table.Metrics().Reversed != 1 {
+		t.Errorf("%+v", g)
+	}
+	// The next flow to that server is right from the start.
+	k.clientPort = 50002
+	k.add(1, second, ack, 501, 101, 0)
+	r, _ = run(Options{}, k.packets)
+	if g := last(t, r); g.Client != k.client || g.DirectionScore != scoreL7 {
+		t.Errorf("%+v", g)
+	}
+}
+
+// TestL7AgainstTheHandshake: a server that asks its client (a reverse tunnel) stays the server of the flow.
+func TestL7AgainstTheHandshake(t *testing.T) {
+	k := newTalk().handshake()
+	k.say(1, 100*ms, 501, 101, httpRequest)
+	k.say(0, 103*ms, 101, 501+uint32(len(httpRequest)), httpOK)
+	r, _ := run(Options{}, k.packets)
+	g := last(t, r)
+	if g.Client != k.client || !g.L7Reversed || g.DirectionScore != scoreSYNACK || g.L7Requests != 1 || g.L7Responses != 1 ||
+		g.RRT.SumMicros != 3000 {
+		t.Errorf("%+v", g)
+	}
+}
+
+// TestL7Timeout: a request without a response is a timeout, in the flow's counters too.
+func TestL7Timeout(t *testing.T) {
+	k := newTalk().handshake()
+	k.say(0, 100*ms, 101, 501, httpRequest)
+	k.add(0, 200*second, ack, 101+uint32(len(httpRequest)), 501, 0)
+	r, _ := run(Options{L7: l7.Options{HTTPTimeout: 20 * time.Second}}, k.packets)
+	var timeouts uint32
+	for i := range r.reports {
+		timeouts += r.reports[i].L7Timeouts
+	}
+	if timeouts != 1 || len(r.exchanges) != 1 || r.exchanges[0].Status != l7.StatusTimeout {
+		t.Errorf("%d timeouts, %+v", timeouts, r.exchanges)
+	}
+}
+
+// TestL7DNS: a UDP query and its answer.
+func TestL7DNS(t *testing.T) {
+	query := []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01")
+	answer := bytes.Clone(query)
+	answer[2], answer[3], answer[7] = 0x81, 0x80, 1
+	answer = append(answer, "\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x5d\xb8\xd8\x22"...)
+	k := newTalk()
+	k.proto, k.serverPort = packet.ProtoUDP, 53
+	k.say(0, 0, 0, 0, string(query))
+	k.say(1, 4*ms, 0, 0, string(answer))
+	r, _ := run(Options{}, k.packets)
+	g := last(t, r)
+	if g.L7Protocol != l7.DNS || g.L7Requests != 1 || g.L7Responses != 1 || g.RRT.SumMicros != 4000 || g.ART.SumMicros != 4000 ||
+		len(r.exchanges) != 1 || r.exchanges[0].RequestResource != "example.com" {
+		t.Errorf("%+v, %+v", g, r.exchanges)
+	}
+}
+
+// TestL7Disabled: nothing is looked at.
+func TestL7Disabled(t *testing.T) {
+	k := newTalk().handshake()
+	k.say(0, 100*ms, 101, 501, httpRequest)
+	k.say(1, 107*ms, 501, 101+uint32(len(httpRequest)), httpOK)
+	r, table := run(Options{DisableL7: true}, k.packets)
+	if g := last(t, r); g.L7Protocol != l7.Unknown || g.L7Requests != 0 || table.Metrics().L7 != (l7.Metrics{}) {
+		t.Errorf("%+v", g)
+	}
+}
