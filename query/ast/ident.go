@@ -21,6 +21,14 @@ var reserved = func() map[string]bool {
 	return m
 }()
 
+// callable are the reserved words that are bare as the name of a function.
+var callable = map[string]bool{
+	"left": true, "right": true,
+	"current_catalog": true, "current_date": true, "current_role": true, "current_schema": true,
+	"current_time": true, "current_timestamp": true, "current_user": true, "localtime": true,
+	"localtimestamp": true, "session_user": true,
+}
+
 // IsReserved reports whether the lower-case word must be quoted to be a name.
 func IsReserved(word string) bool { return reserved[word] }
 

@@ -310,7 +310,12 @@ func appendType(dst []byte, t *TypeName) []byte {
 }
 
 func appendCall(dst []byte, c *FuncCall) []byte {
-	dst = append(appendName(dst, c.Name), '(')
+	if len(c.Name) == 1 && callable[c.Name[0]] {
+		dst = append(dst, c.Name[0]...)
+	} else {
+		dst = appendName(dst, c.Name)
+	}
+	dst = append(dst, '(')
 	if c.Star {
 		dst = append(dst, '*')
 	}

@@ -93,7 +93,11 @@ func (b *builder) predicate(ctx *gen.PredicateContext) ast.Expr {
 			continue
 		}
 		if compared {
-			b.fail(cmp.GetStart(), "42601", "comparisons do not chain").Hint = "write a < b AND b < c"
+			err := b.fail(cmp.GetStart(), "42601", "comparisons do not chain")
+			err.Hint = "write a < b AND b < c"
+			if l, ok := e.(*ast.Binary); ok && isConcat(l.Right) {
+				err.Hint = "|| joins texts; for a condition write OR"
+			}
 		}
 		compared = true
 		op := compareOps[cmp.GetStart().GetTokenType()]
@@ -111,6 +115,11 @@ func (b *builder) predicate(ctx *gen.PredicateContext) ast.Expr {
 		e = &ast.Binary{Pos: pos, Op: op, Left: e, Right: right}
 	}
 	return e
+}
+
+func isConcat(e ast.Expr) bool {
+	x, ok := e.(*ast.Binary)
+	return ok && x.Op == ast.OpConcat
 }
 
 // bindsTighter reports LIKE, IN and BETWEEN.

@@ -66,14 +66,14 @@ func Caret(sql string, offset int) string {
 	left, right := start, end
 	for n, i := 0, offset; i > start; n++ {
 		_, size := utf8.DecodeLastRuneInString(sql[start:i])
-		if i -= size; n == caretWidth {
+		if i -= size; n == caretWidth-1 {
 			left = i
 			break
 		}
 	}
 	for n, i := 0, offset; i < end; n++ {
 		_, size := utf8.DecodeRuneInString(sql[i:end])
-		if i += size; n == caretWidth {
+		if i += size; n == caretWidth-1 {
 			right = i
 			break
 		}

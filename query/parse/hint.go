@@ -238,8 +238,11 @@ func (d *diagnosis) commas() *Error {
 		if i == d.at && d.typ(i-2) == gen.FlowlakeSQLLexerLIMIT {
 			return d.unexpected(i, "write LIMIT count OFFSET start")
 		}
+		if h := d.callHint(i); i == d.at && h != "" {
+			return d.unexpected(i, "%s", h)
+		}
 		start, end := d.span(i)
-		if !d.repaired(start, end, " ", 0) {
+		if !d.repaired(start, end, " ", i-d.at+1) {
 			continue
 		}
 		e := d.unexpected(i, "remove the comma")
@@ -251,13 +254,36 @@ func (d *diagnosis) commas() *Error {
 	return nil
 }
 
+// callHint is the hint for a comma where CAST or EXTRACT has a word.
+func (d *diagnosis) callHint(comma int) string {
+	depth := 0
+	for i := comma - 1; i > 0; i-- {
+		switch d.typ(i) {
+		case gen.FlowlakeSQLLexerRPAREN:
+			depth++
+		case gen.FlowlakeSQLLexerLPAREN:
+			if depth--; depth >= 0 {
+				continue
+			}
+			switch d.typ(i - 1) {
+			case gen.FlowlakeSQLLexerCAST, gen.FlowlakeSQLLexerTRY_CAST:
+				return "write CAST(value AS type)"
+			case gen.FlowlakeSQLLexerEXTRACT:
+				return "write EXTRACT(field FROM value)"
+			}
+			return ""
+		}
+	}
+	return ""
+}
+
 // missingComma explains two list items with nothing between them.
 func (d *diagnosis) missingComma() *Error {
 	if d.at == 0 {
 		return nil
 	}
 	start, _ := d.span(d.at)
-	if d.typ(d.at) != antlr.TokenEOF && d.repaired(start, start, ", ", 2) {
+	if d.startsOperand(d.at) && d.repaired(start, start, ", ", 2) {
 		return d.unexpected(d.at, "a comma may be missing before it")
 	}
 	return nil
@@ -337,6 +363,14 @@ func (d *diagnosis) clauses() *Error {
 	const order = "the order is SELECT, FROM, WHERE, GROUP BY, HAVING, ORDER BY, LIMIT, OFFSET"
 	rank := map[int]int{gen.FlowlakeSQLLexerFROM: 1, gen.FlowlakeSQLLexerWHERE: 2, gen.FlowlakeSQLLexerGROUP: 3,
 		gen.FlowlakeSQLLexerHAVING: 4, gen.FlowlakeSQLLexerORDER: 5, gen.FlowlakeSQLLexerLIMIT: 6, gen.FlowlakeSQLLexerOFFSET: 6}
+	if d.typ(d.at) == gen.FlowlakeSQLLexerON && d.typ(d.at-1) == gen.FlowlakeSQLLexerDISTINCT {
+		e := d.unexpected(d.at, "use an aggregate, or row_number() OVER (PARTITION BY ...) in a subquery")
+		e.Msg, e.SQLState = "DISTINCT ON is not supported", "0A000"
+		return e
+	}
+	if d.typ(d.at-2) == gen.FlowlakeSQLLexerAS && reservedWord(d.typ(d.at-1)) {
+		return d.unexpected(d.at, "a name is missing behind AS, so %s was taken for it", d.text(d.toks[d.at-1]))
+	}
 	r, ok := rank[d.typ(d.at)]
 	if !ok {
 		return nil
@@ -369,10 +403,14 @@ func (d *diagnosis) clauses() *Error {
 	return nil
 }
 
-// keywordAsName explains a reserved word where a name stands.
+// keywordAsName explains a reserved word where a name stands: what is before it
+// asks for one, and with quotes around it the text goes on.
 func (d *diagnosis) keywordAsName() *Error {
 	for _, i := range []int{d.at, d.at - 1} {
-		if !reservedWord(d.typ(i)) {
+		switch typ := d.typ(i); {
+		case !reservedWord(typ), d.typ(d.at) == antlr.TokenEOF, d.endsOperand(i - 1):
+			continue
+		case typ == gen.FlowlakeSQLLexerSELECT, typ == gen.FlowlakeSQLLexerDISTINCT:
 			continue
 		}
 		start, end := d.span(i)
@@ -382,4 +420,24 @@ func (d *diagnosis) keywordAsName() *Error {
 		}
 	}
 	return nil
+}
+
+// endsOperand reports that token i may end an operand, so that no name follows.
+func (d *diagnosis) endsOperand(i int) bool {
+	switch d.typ(i) {
+	case gen.FlowlakeSQLLexerRPAREN, gen.FlowlakeSQLLexerRBRACKET:
+		return true
+	}
+	return d.startsOperand(i) && d.typ(i) != gen.FlowlakeSQLLexerLPAREN
+}
+
+// startsOperand reports a literal, a plain name or a parenthesis.
+func (d *diagnosis) startsOperand(i int) bool {
+	switch d.typ(i) {
+	case gen.FlowlakeSQLLexerIDENT, gen.FlowlakeSQLLexerQUOTED_IDENT, gen.FlowlakeSQLLexerINTEGER,
+		gen.FlowlakeSQLLexerDECIMAL, gen.FlowlakeSQLLexerSTRING, gen.FlowlakeSQLLexerESCAPE_STRING,
+		gen.FlowlakeSQLLexerPARAM, gen.FlowlakeSQLLexerLPAREN, gen.FlowlakeSQLLexerCASE, gen.FlowlakeSQLLexerNULL:
+		return true
+	}
+	return false
 }

@@ -13,7 +13,7 @@ import (
 // Options are the limits of one parse. Zero means the default.
 type Options struct {
 	MaxBytes   int // of the text; default 1 MiB
-	MaxTokens  int // words, literals and signs; default 400,000; they bound the memory of a parse
+	MaxTokens  int // words, literals and signs; default 100,000; a parse allocates about 1 KB for each
 	MaxNesting int // parentheses, brackets and CASE within each other; default 200
 	MaxDepth   int // of the tree, where each operator of a chain such as 1+1+1 is a level (AND and OR chains are one); default 2,000
 }
@@ -25,7 +25,7 @@ func (o *Options) ensureDefaults() {
 		}
 	}
 	def(&o.MaxBytes, 1<<20)
-	def(&o.MaxTokens, 400_000)
+	def(&o.MaxTokens, 100_000)
 	def(&o.MaxNesting, 200)
 	def(&o.MaxDepth, 2000)
 }
