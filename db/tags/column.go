@@ -1,0 +1,324 @@
+package tags
+
+import (
+	"bytes"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// key is the index of one tag key: which value each set has.
+type key struct {
+	name   string
+	first  uint32 // id of the first set with the key
+	col    column
+	values values
+	dense  denseCache
+}
+
+// A column stores value codes by set id in blocks of 4096 ids. The writer appends to the tail; when an id of a later block
+// arrives, the tail is packed into a sealed block.
+const (
+	blockBits = 12
+	blockLen  = 1 << blockBits
+)
+
+// column maps set ids to value codes.
+type column struct {
+	state atomic.Pointer[colState]
+}
+
+// colState is a snapshot: a reader that loads it sees every set published before, in sealed or in tail.
+type colState struct {
+	sealed []*block // ascending no, immutable
+	tail   *tail
+}
+
+// block is the sealed codes of one stretch of ids. Codes are stored as distances from lo in the narrowest of three widths,
+// or not at all when they are equal.
+type block struct {
+	no     uint32 // ids are no<<blockBits + offset
+	n      uint32 // sets that have the key
+	lo, hi uint32 // bounds of the codes
+	ids    []uint16
+	w8     []uint8
+	w16    []uint16
+	w32    []uint32
+}
+
+// tail is the codes of the last stretch of ids. The first n elements are published.
+type tail struct {
+	no    uint32
+	n     atomic.Uint32
+	ids   []uint16 // len is the capacity
+	codes []uint32
+}
+
+func newTail(no uint32, room int) *tail {
+	return &tail{no: no, ids: make([]uint16, room), codes: make([]uint32, room)}
+}
+
+func (c *column) init() { c.state.Store(&colState{tail: newTail(0, 4)}) }
+
+// append adds the code of a set, whose id is greater than all before. One writer.
+func (c *column) append(id, code uint32) {
+	st := c.state.Load()
+	t, no := st.tail, id>>blockBits
+	n := t.n.Load()
+	switch {
+	case n > 0 && no != t.no:
+		// Keys come as often as they came: start with room for as many.
+		fresh := newTail(no, min(blockLen, max(4, int(n))))
+		st = &colState{sealed: append(st.sealed, seal(t)), tail: fresh}
+		defer c.state.Store(st)
+		t, n = fresh, 0
+	case n == 0:
+		if t.no != no {
+			t = newTail(no, len(t.ids))
+			st = &colState{sealed: st.sealed, tail: t}
+			defer c.state.Store(st)
+		}
+	case int(n) == len(t.ids):
+		fresh := newTail(no, min(blockLen, 2*int(n)))
+		copy(fresh.ids, t.ids)
+		copy(fresh.codes, t.codes)
+		fresh.n.Store(n)
+		st = &colState{sealed: st.sealed, tail: fresh}
+		defer c.state.Store(st)
+		t = fresh
+	}
+	t.ids[n], t.codes[n] = uint16(id&(blockLen-1)), code
+	t.n.Store(n + 1)
+}
+
+// seal packs a tail.
+func seal(t *tail) *block {
+	n := t.n.Load()
+	codes := t.codes[:n]
+	b := &block{no: t.no, n: n, lo: slices.Min(codes), hi: slices.Max(codes)}
+	if n < blockLen {
+		b.ids = slices.Clone(t.ids[:n])
+	}
+	switch span := b.hi - b.lo; {
+	case span == 0:
+	case span < 1<<8:
+		b.w8 = make([]uint8, n)
+		for i, c := range codes {
+			b.w8[i] = uint8(c - b.lo)
+		}
+	case span < 1<<16:
+		b.w16 = make([]uint16, n)
+		for i, c := range codes {
+			b.w16[i] = uint16(c - b.lo)
+		}
+	default:
+		b.w32 = make([]uint32, n)
+		for i, c := range codes {
+			b.w32[i] = c - b.lo
+		}
+	}
+	return b
+}
+
+// span is some sets of a block: set base+ids[i], or base+i where ids is nil, has codes[i], or lo where codes is nil.
+type span struct {
+	base   uint32
+	n      int
+	ids    []uint16
+	codes  []uint32
+	lo, hi uint32
+}
+
+// scan calls visit for the sets in [from, to) that have the key, in stretches of ascending id. want, unless nil, says from
+// the bounds of a block's codes whether it is of interest. The span is valid until visit returns.
+func (c *column) scan(from, to uint32, want func(lo, hi uint32) bool, visit func(*span)) {
+	if from >= to {
+		return
+	}
+	st := c.state.Load()
+	var buf [blockLen]uint32
+	var sp span
+	first := sort.Search(len(st.sealed), func(i int) bool { return st.sealed[i].no >= from>>blockBits })
+	for _, b := range st.sealed[first:] {
+		if b.no<<blockBits >= to {
+			return
+		}
+		if want != nil && !want(b.lo, b.hi) {
+			continue
+		}
+		sp = span{base: b.no << blockBits, n: int(b.n), ids: b.ids, lo: b.lo, hi: b.hi}
+		sp.codes = b.unpack(buf[:b.n])
+		if sp.clip(from, to); sp.n > 0 {
+			visit(&sp)
+		}
+	}
+	t := st.tail
+	n := t.n.Load()
+	if n == 0 || t.no<<blockBits >= to {
+		return
+	}
+	sp = span{base: t.no << blockBits, n: int(n), ids: t.ids[:n], codes: t.codes[:n], lo: 0, hi: ^uint32(0)}
+	if sp.clip(from, to); sp.n > 0 {
+		visit(&sp)
+	}
+}
+
+// unpack fills buf with the block's codes; nil when all equal lo.
+func (b *block) unpack(buf []uint32) []uint32 {
+	switch {
+	case b.w8 != nil:
+		for i, c := range b.w8[:len(buf)] {
+			buf[i] = uint32(c) + b.lo
+		}
+	case b.w16 != nil:
+		for i, c := range b.w16[:len(buf)] {
+			buf[i] = uint32(c) + b.lo
+		}
+	case b.w32 != nil:
+		for i, c := range b.w32[:len(buf)] {
+			buf[i] = c + b.lo
+		}
+	default:
+		return nil
+	}
+	return buf
+}
+
+// clip cuts a span to ids in [from, to).
+func (s *span) clip(from, to uint32) {
+	i, j := 0, s.n
+	if s.base < from {
+		off := from - s.base
+		i = int(min(off, uint32(s.n)))
+		if s.ids != nil {
+			i = sort.Search(s.n, func(k int) bool { return uint32(s.ids[k]) >= off })
+		}
+	}
+	if to-s.base < blockLen {
+		off := to - s.base
+		j = int(min(off, uint32(s.n)))
+		if s.ids != nil {
+			j = sort.Search(s.n, func(k int) bool { return uint32(s.ids[k]) >= off })
+		}
+	}
+	if j < i {
+		j = i
+	}
+	if s.ids != nil {
+		s.ids = s.ids[i:j]
+	} else {
+		s.base += uint32(i)
+	}
+	if s.codes != nil {
+		s.codes = s.codes[i:j]
+	}
+	s.n = j - i
+}
+
+// values is the dictionary of one key: code 1, 2, 3 in order of arrival; code 0 is "", no value.
+type values struct {
+	n     atomic.Uint32 // codes published, 0 included
+	state atomic.Pointer[valState]
+}
+
+// valState is a snapshot of the dictionary's headers; the writer fills the arrays in place behind what is published.
+type valState struct {
+	data  []byte   // len is the capacity
+	offs  []uint32 // value c is data[offs[c]:offs[c+1]]; len is the capacity
+	first []uint32 // by code: id of the first set that has it, ascending
+	table []atomic.Uint32
+}
+
+func (v *values) init() {
+	v.state.Store(&valState{offs: make([]uint32, 4), first: make([]uint32, 3), table: make([]atomic.Uint32, 4)})
+	v.n.Store(1)
+}
+
+func (st *valState) get(code uint32) []byte {
+	from, to := st.offs[code], st.offs[code+1]
+	return st.data[from:to:to]
+}
+
+// find returns the code of a value. The caller bounds it by what is published to it.
+func (v *values) find(value []byte) (code uint32, ok bool) {
+	st := v.state.Load()
+	mask := uint32(len(st.table) - 1)
+	for i := uint32(xxhash.Sum64(value)); ; i++ {
+		c := st.table[i&mask].Load()
+		if c == 0 {
+			return 0, false
+		}
+		// The state is loaded after the slot: the arrays of st may be older than the value.
+		if bytes.Equal(v.state.Load().get(c), value) {
+			return c, true
+		}
+	}
+}
+
+// intern returns the code of a value, adding it with the set that has it first. One writer.
+func (v *values) intern(value []byte, id uint32) (code uint32, created bool) {
+	if c, ok := v.find(value); ok {
+		return c, false
+	}
+	st := v.state.Load()
+	c := v.n.Load()
+	start := int(st.offs[c])
+	if end := start + len(value); end > len(st.data) || int(c)+2 > len(st.offs) || int(c) >= len(st.table)*3/4 {
+		st = st.grow(c, end)
+	}
+	copy(st.data[start:], value)
+	st.offs[c+1] = uint32(start + len(value))
+	st.first[c] = id
+	v.state.Store(st)
+	v.n.Store(c + 1)
+	mask := uint32(len(st.table) - 1)
+	for i := uint32(xxhash.Sum64(value)); ; i++ {
+		if slot := &st.table[i&mask]; slot.Load() == 0 {
+			slot.Store(c)
+			return c, true
+		}
+	}
+}
+
+// grow returns a state with room for code c and end bytes, sharing the arrays that have room.
+func (st *valState) grow(c uint32, end int) *valState {
+	g := *st
+	if end > len(g.data) {
+		g.data = make([]byte, max(16, end, len(st.data)+len(st.data)/2))
+		copy(g.data, st.data[:st.offs[c]])
+	}
+	if int(c)+2 > len(g.offs) {
+		room := len(g.offs) + len(g.offs)/2
+		g.offs, g.first = make([]uint32, room), make([]uint32, room-1)
+		copy(g.offs, st.offs)
+		copy(g.first, st.first)
+	}
+	if int(c) >= len(g.table)*3/4 {
+		g.table = make([]atomic.Uint32, 2*len(st.table))
+		mask := uint32(len(g.table) - 1)
+		for code := uint32(1); code < c; code++ {
+			i := uint32(xxhash.Sum64(st.get(code)))
+			for g.table[i&mask].Load() != 0 {
+				i++
+			}
+			g.table[i&mask].Store(code)
+		}
+	}
+	return &g
+}
+
+// visible returns the dictionary and the number of its codes, 0 included, that sets below n have.
+func (v *values) visible(n uint32) (*valState, uint32) {
+	count := v.n.Load() // before the state, which then holds them all
+	st := v.state.Load()
+	return st, uint32(sort.Search(int(count)-1, func(i int) bool { return st.first[i+1] >= n })) + 1
+}
+
+// denseCache keeps a key's codes by set id between calls of View.Dense.
+type denseCache struct {
+	ready atomic.Pointer[[]uint32] // codes of the sets below its length; extended in place
+	mu    sync.Mutex               // held while it is extended
+}
