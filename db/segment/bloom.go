@@ -1,0 +1,54 @@
+package segment
+
+import (
+	"encoding/binary"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Bloom filters are Parquet's split block filter (parquet-format, BloomFilter.md): blocks of 32 bytes, one bit set in
+// each of the block's eight words, XXH64 with seed 0 over a value's PLAIN encoding without its length.
+
+var bloomSalt = [8]uint32{0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31}
+
+const bloomBlock = 32
+
+func bloomHash(v []byte) uint64 { return xxhash.Sum64(v) }
+
+func bloomHashInt(v int64) uint64 {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], uint64(v))
+	return xxhash.Sum64(b[:])
+}
+
+// bloomSize is the filter's size in bytes for n values: 8 to 16 bits each, a power of two, as some readers want.
+func bloomSize(n int) int {
+	size := bloomBlock
+	for size < n {
+		size *= 2
+	}
+	return min(size, 16<<20)
+}
+
+// bloomIndex is the block of a filter of that many blocks in which a hash lies.
+func bloomIndex(hash uint64, blocks int) int {
+	return int((hash >> 32) * uint64(blocks) >> 32)
+}
+
+func bloomAdd(filter []byte, hash uint64) {
+	block := filter[bloomBlock*bloomIndex(hash, len(filter)/bloomBlock):]
+	for i, s := range bloomSalt {
+		bit := uint32(hash) * s >> 27
+		block[4*i+int(bit>>3)] |= 1 << (bit & 7)
+	}
+}
+
+func bloomHas(block []byte, hash uint64) bool {
+	for i, s := range bloomSalt {
+		bit := uint32(hash) * s >> 27
+		if block[4*i+int(bit>>3)]&(1<<(bit&7)) == 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,489 @@
+package segment
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"unsafe"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/schema"
+)
+
+// columnWriter gathers one column's values for the current page and keeps the encoded pages of the current row group.
+// Which of the value buffers is used follows from the column's type and, for text and tag sets, from direct.
+type columnWriter struct {
+	col  *schema.Column
+	n    int // rows in the page so far
+	i64  []int64
+	f64  []float64
+	code []int32 // into text or ids
+	// direct: values are stored one by one, because the dictionary grew past its bound or would not pay
+	direct bool
+	arena  []byte   // direct text: values of the page one after another
+	offs   []uint32 // direct text: ends of the values
+
+	// textBytes is a bound of the page's text, for closing it by size; kept is the dictionary's length at its start
+	textBytes, kept int
+
+	valid batch.Bitmap // nullable columns: the page's rows that are not NULL
+	nulls int
+
+	text  interner
+	ids   idInterner
+	remap []uint32    // code of the batch's dictionary -> code of text, plus one
+	from  *batch.Dict // the dictionary remap is for
+	conv  converter
+
+	hashes []uint64 // direct columns with a Bloom filter: hashes of the row group's values
+	split  bool     // DOUBLE: byte stream split was smaller than plain
+
+	// the row group so far
+	chunk   []byte // pages, header and all; offsets in meta are relative to it
+	meta    chunkMeta
+	skip    int // pages to store without trying to compress, after trying did not pay
+	backoff int
+	seen    []uint32 // by dictionary code: page number + 1 in which it was seen last
+	unique  []uint32 // codes of the page, each once
+}
+
+func newColumnWriter(c *schema.Column) *columnWriter {
+	w := &columnWriter{col: c, conv: converter{typ: c.Type}}
+	w.text.reset()
+	return w
+}
+
+// append adds rows [start, start+n) of order (of the batch itself when order is nil) of v; a nil v is the default.
+func (w *columnWriter) append(v *batch.Vector, order []int32, start, n int) error {
+	if w.col.Nullable {
+		w.appendValid(v, order, start, n)
+	}
+	switch w.col.Type.Physical() {
+	case schema.Int64:
+		w.i64 = extend(w.i64, w.n, n)
+		if v == nil {
+			clear(w.i64[w.n:])
+		} else {
+			gather(w.i64[w.n:], v.I64, order, start)
+		}
+	case schema.Float64:
+		w.f64 = extend(w.f64, w.n, n)
+		if v == nil {
+			clear(w.f64[w.n:])
+		} else {
+			gather(w.f64[w.n:], v.F64, order, start)
+		}
+	case schema.ID:
+		w.appendIDs(v, order, start, n)
+	default:
+		if err := w.appendText(v, order, start, n); err != nil {
+			return err
+		}
+	}
+	w.n += n
+	return nil
+}
+
+// extend makes s hold exactly n values more than have, keeping the first have.
+func extend[T any](s []T, have, n int) []T {
+	if cap(s) < have+n {
+		grown := make([]T, have+n, max(have+n, 2*cap(s)))
+		copy(grown, s[:have])
+		return grown
+	}
+	return s[:have+n]
+}
+
+func gather[T any](dst, src []T, order []int32, start int) {
+	if order == nil {
+		copy(dst, src[start:])
+		return
+	}
+	order = order[start : start+len(dst)]
+	for i, r := range order {
+		dst[i] = src[r]
+	}
+}
+
+func (w *columnWriter) appendValid(v *batch.Vector, order []int32, start, n int) {
+	for len(w.valid)*64 < w.n+n {
+		w.valid = append(w.valid, 0)
+	}
+	if v == nil {
+		w.nulls += n
+		return
+	}
+	if v.Valid == nil {
+		for i := w.n; i < w.n+n; i++ {
+			w.valid.Set(i)
+		}
+		return
+	}
+	valid := 0
+	for i := range n {
+		r := start + i
+		if order != nil {
+			r = int(order[r])
+		}
+		bit := v.Valid[r>>6] >> (uint(r) & 63) & 1
+		w.valid[(w.n+i)>>6] |= bit << (uint(w.n+i) & 63)
+		valid += int(bit)
+	}
+	w.nulls += n - valid
+}
+
+func (w *columnWriter) appendIDs(v *batch.Vector, order []int32, start, n int) {
+	w.code = extend(w.code, w.n, n)
+	dst := w.code[w.n:]
+	switch {
+	case v == nil:
+		c := int32(0)
+		if !w.direct {
+			c = int32(w.ids.code(0))
+		}
+		for i := range dst {
+			dst[i] = c
+		}
+	case w.direct:
+		gather(dst, unsafe.Slice((*int32)(unsafe.Pointer(unsafe.SliceData(v.Codes))), len(v.Codes)), order, start)
+	case order == nil:
+		for i, id := range v.Codes[start : start+n] {
+			dst[i] = int32(w.ids.code(id))
+		}
+	default:
+		src := v.Codes
+		for i, r := range order[start : start+n] {
+			dst[i] = int32(w.ids.code(src[r]))
+		}
+	}
+}
+
+func (w *columnWriter) appendText(v *batch.Vector, order []int32, start, n int) error {
+	if v == nil {
+		return w.appendDefaultText(n)
+	}
+	if w.direct {
+		return w.appendDirect(v, order, start, n)
+	}
+	if w.from != v.Dict || len(w.remap) != v.Dict.Len() {
+		w.remap = extend(w.remap[:0], 0, v.Dict.Len())
+		clear(w.remap)
+		w.from = v.Dict
+	}
+	w.code = extend(w.code, w.n, n)
+	dst, src, remap := w.code[w.n:], v.Codes, w.remap
+	for i := range dst {
+		r := start + i
+		if order != nil {
+			r = int(order[r])
+		}
+		c := remap[src[r]]
+		if c == 0 {
+			value, err := w.conv.stored(v.Dict.At(int(src[r])))
+			if err != nil {
+				return fmt.Errorf("column %s: %w", w.col.Name, err)
+			}
+			c = w.text.code(value) + 1
+			remap[src[r]] = c
+		}
+		dst[i] = int32(c - 1)
+	}
+	return nil
+}
+
+func (w *columnWriter) appendDefaultText(n int) error {
+	value, err := w.conv.stored(nil)
+	if err != nil {
+		return fmt.Errorf("column %s: %w", w.col.Name, err)
+	}
+	if w.direct {
+		for range n {
+			w.arena = append(w.arena, value...)
+			w.offs = append(w.offs, uint32(len(w.arena)))
+		}
+		return nil
+	}
+	w.code = extend(w.code, w.n, n)
+	c := int32(w.text.code(value))
+	dst := w.code[w.n:]
+	for i := range dst {
+		dst[i] = c
+	}
+	return nil
+}
+
+func (w *columnWriter) appendDirect(v *batch.Vector, order []int32, start, n int) error {
+	data, offs := v.Dict.Arena()
+	plain := w.conv.identity()
+	for i := start; i < start+n; i++ {
+		r := i
+		if order != nil {
+			r = int(order[i])
+		}
+		c := v.Codes[r]
+		value := data[offs[c]:offs[c+1]]
+		if !plain {
+			var err error
+			if value, err = w.conv.stored(value); err != nil {
+				return fmt.Errorf("column %s: %w", w.col.Name, err)
+			}
+		}
+		w.arena = append(w.arena, value...)
+		w.offs = append(w.offs, uint32(len(w.arena)))
+	}
+	return nil
+}
+
+// toDirect gives up the dictionary for the page in hand and those to come; pages already encoded keep theirs.
+func (w *columnWriter) toDirect() {
+	w.direct = true
+	if w.col.Type.Physical() == schema.ID {
+		for i, c := range w.code[:w.n] {
+			w.code[i] = int32(w.ids.ids[c])
+		}
+		return
+	}
+	w.arena, w.offs = w.arena[:0], w.offs[:0]
+	for _, c := range w.code[:w.n] {
+		w.arena = append(w.arena, w.text.at(uint32(c))...)
+		w.offs = append(w.offs, uint32(len(w.arena)))
+	}
+}
+
+// checkDictionary decides whether the page in hand still uses the dictionary.
+func (w *columnWriter) checkDictionary(limit int) {
+	if w.direct {
+		return
+	}
+	entries, size := w.text.len(), len(w.text.data)
+	if w.col.Type.Physical() == schema.ID {
+		entries = len(w.ids.ids)
+		size = 4 * entries
+	} else {
+		size += 4 * entries
+	}
+	// Of a first page that hardly repeats, most of the dictionary would be read once only.
+	if size > limit || len(w.meta.pages) == 0 && entries > w.n/2 && size > 32<<10 {
+		w.toDirect()
+		w.from = nil
+		if w.col.Type.Physical() == schema.ID {
+			w.ids.truncate(w.kept)
+		} else {
+			w.text.truncate(w.kept)
+		}
+		return
+	}
+	w.kept = entries
+}
+
+// values encodes the page's values that are not NULL into dst and fills p's encoding and range.
+func (w *columnWriter) values(p *pageMeta, e *encoder) ([]byte, error) {
+	switch w.col.Type.Physical() {
+	case schema.Int64:
+		return w.intValues(p, e)
+	case schema.Float64:
+		return w.floatValues(p, e)
+	case schema.ID:
+		return w.idValues(p, e)
+	}
+	if w.direct {
+		return w.directValues(p, e)
+	}
+	return w.codeValues(p, e)
+}
+
+// compact drops the NULL rows' values.
+func compact[T any](w *columnWriter, s []T) []T {
+	if w.nulls == 0 {
+		return s
+	}
+	k := 0
+	for i := range s {
+		if w.valid.Get(i) {
+			s[k] = s[i]
+			k++
+		}
+	}
+	return s[:k]
+}
+
+func (w *columnWriter) intValues(p *pageMeta, e *encoder) ([]byte, error) {
+	v := compact(w, w.i64[:w.n])
+	if len(v) > 0 {
+		lo, hi := v[0], v[0]
+		for _, x := range v {
+			lo, hi = min(lo, x), max(hi, x)
+		}
+		p.min, p.max, p.flags = lo, hi, p.flags|pageRange
+	}
+	if w.col.Bloom {
+		for _, x := range v {
+			w.hashes = append(w.hashes, bloomHashInt(x))
+		}
+	}
+	switch w.col.Type {
+	case schema.Boolean:
+		p.enc = encRLE
+		if p.min < 0 || p.max > 1 {
+			return nil, fmt.Errorf("column %s: %w: BOOLEAN %d..%d", w.col.Name, ErrValue, p.min, p.max)
+		}
+		return e.booleans(v), nil
+	case schema.Integer:
+		p.enc = encDelta
+		if p.min < math.MinInt32 || p.max > math.MaxInt32 {
+			return nil, fmt.Errorf("column %s: %w: INTEGER %d..%d", w.col.Name, ErrValue, p.min, p.max)
+		}
+		return e.int32s(v)
+	}
+	p.enc = encDelta
+	return e.int64s(v)
+}
+
+func (w *columnWriter) floatValues(p *pageMeta, e *encoder) ([]byte, error) {
+	v := compact(w, w.f64[:w.n])
+	lo, hi := math.Inf(1), math.Inf(-1)
+	any := false
+	for _, x := range v {
+		if x != x {
+			p.flags |= pageNaN
+			continue
+		}
+		any = true
+		lo, hi = math.Min(lo, x), math.Max(hi, x)
+	}
+	if any {
+		// Parquet asks for the zero that is on the outside, since -0 and 0 compare equal.
+		if lo == 0 {
+			lo = math.Copysign(0, -1)
+		}
+		if hi == 0 {
+			hi = 0
+		}
+		p.min, p.max, p.flags = int64(math.Float64bits(lo)), int64(math.Float64bits(hi)), p.flags|pageRange
+	}
+	if len(w.meta.pages) == 0 {
+		w.split = e.splitPays(v)
+	}
+	if w.split {
+		p.enc = encByteSplit
+		return e.splitFloats(v)
+	}
+	p.enc = encPlain
+	return e.plainFloats(v), nil
+}
+
+func (w *columnWriter) idValues(p *pageMeta, e *encoder) ([]byte, error) {
+	lo, hi := uint32(math.MaxUint32), uint32(0)
+	if w.direct {
+		for _, c := range w.code[:w.n] {
+			lo, hi = min(lo, uint32(c)), max(hi, uint32(c))
+		}
+	} else {
+		w.markSeen(len(w.ids.ids))
+		for _, c := range w.unique {
+			lo, hi = min(lo, w.ids.ids[c]), max(hi, w.ids.ids[c])
+		}
+	}
+	p.min, p.max, p.flags = int64(lo), int64(hi), p.flags|pageRange
+	if w.direct {
+		p.enc = encDelta
+		return e.rawInt32s(w.code[:w.n])
+	}
+	p.enc = encDictionary
+	return e.codes(w.code[:w.n])
+}
+
+// markSeen lists the page's distinct codes in w.unique.
+func (w *columnWriter) markSeen(entries int) {
+	w.seen = extend(w.seen, len(w.seen), max(0, entries-len(w.seen)))
+	mark := uint32(len(w.meta.pages) + 1)
+	seen, unique := w.seen, w.unique[:0]
+	last := int32(-1)
+	for _, c := range w.code[:w.n] {
+		if c != last && seen[c] != mark {
+			seen[c] = mark
+			unique = append(unique, uint32(c))
+		}
+		last = c
+	}
+	w.unique = unique
+}
+
+func (w *columnWriter) codeValues(p *pageMeta, e *encoder) ([]byte, error) {
+	if hasTextStats(w.col.Type) {
+		w.markSeen(w.text.len())
+		lo, hi := w.text.at(w.unique[0]), w.text.at(w.unique[0])
+		for _, c := range w.unique[1:] {
+			v := w.text.at(c)
+			if bytes.Compare(v, lo) < 0 {
+				lo = v
+			} else if bytes.Compare(v, hi) > 0 {
+				hi = v
+			}
+		}
+		e.textRange(p, lo, hi)
+	}
+	p.enc = encDictionary
+	return e.codes(w.code[:w.n])
+}
+
+func (w *columnWriter) directValues(p *pageMeta, e *encoder) ([]byte, error) {
+	begin := uint32(0)
+	stats := hasTextStats(w.col.Type)
+	var lo, hi []byte
+	var loKey, hiKey uint64
+	for i, end := range w.offs[:w.n] {
+		v := w.arena[begin:end]
+		begin = end
+		if w.col.Bloom {
+			w.hashes = append(w.hashes, bloomHash(v))
+		}
+		if !stats {
+			continue
+		}
+		k := prefixKey(v) // settles nearly every comparison
+		if i == 0 || k < loKey || k == loKey && bytes.Compare(v, lo) < 0 {
+			lo, loKey = v, k
+		}
+		if i == 0 || k > hiKey || k == hiKey && bytes.Compare(v, hi) > 0 {
+			hi, hiKey = v, k
+		}
+	}
+	if stats {
+		e.textRange(p, lo, hi)
+	}
+	p.enc = encDeltaLength
+	return e.lengths(w.arena, w.offs[:w.n])
+}
+
+// prefixKey is the first eight bytes of v as a number that orders like them.
+func prefixKey(v []byte) uint64 {
+	if len(v) >= 8 {
+		return binary.BigEndian.Uint64(v)
+	}
+	var b [8]byte
+	copy(b[:], v)
+	return binary.BigEndian.Uint64(b[:])
+}
+
+// endPage empties the page buffers.
+func (w *columnWriter) endPage() {
+	w.n, w.nulls, w.textBytes = 0, 0, 0
+	w.arena, w.offs = w.arena[:0], w.offs[:0]
+	clear(w.valid)
+}
+
+// endGroup empties what belongs to the row group.
+func (w *columnWriter) endGroup() {
+	// A column that never used its dictionary will not use the next one either; one that outgrew it starts again.
+	w.direct = w.direct && w.text.len() == 0 && len(w.ids.ids) == 0
+	w.chunk = w.chunk[:0]
+	w.meta = chunkMeta{}
+	w.hashes = w.hashes[:0]
+	clear(w.seen)
+	w.seen = w.seen[:0]
+	w.text.reset()
+	w.ids.reset()
+	w.from, w.kept = nil, 0
+}

@@ -1,0 +1,436 @@
+package segment
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/pred"
+	"github.com/flowlake/flowlake/db/schema"
+)
+
+// Read fills dst with the rows of u that satisfy req, in the form that pred.Scan promises: dst.Cols is parallel to
+// req.Columns and never nil, tag-set columns hold ids. Columns of the terms are decoded first and evaluated on codes; of
+// the others only the rows that are left are taken. Vectors may use memory of s and of the reader's cache: they are valid
+// until the next Read with s or into dst. Dictionaries are never overwritten while anybody holds them.
+func (r *Reader) Read(ctx context.Context, u Unit, req *pred.Request, s *Scratch, dst *batch.Batch) (err error) {
+	defer guard(r.path, 0, &err)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if int(u.RowGroup) >= len(r.index.groups) || int(u.Page) >= len(r.index.groups[u.RowGroup].unitPages()) {
+		return fmt.Errorf("read segment %s: no unit %d of row group %d", r.path, u.Page, u.RowGroup)
+	}
+	q := unitRead{r: r, u: u, req: req, s: &s.scratch}
+	q.n = int(r.index.groups[u.RowGroup].unitPages()[u.Page].rows)
+	q.begin(dst)
+	err = q.run(dst)
+	if req.Stats != nil {
+		req.Stats.RowsScanned.Add(int64(q.n))
+		req.Stats.RowsMatched.Add(int64(dst.N))
+		req.Stats.BytesRead.Add(q.s.read)
+	}
+	return err
+}
+
+// unitRead is one Read.
+type unitRead struct {
+	r   *Reader
+	u   Unit
+	req *pred.Request
+	s   *scratch
+	n   int     // rows of the unit
+	sel []int32 // rows that are left; nil while all are
+}
+
+func (q *unitRead) begin(dst *batch.Batch) {
+	s := q.s
+	s.unit++
+	s.read = 0
+	if s.rows == nil {
+		s.rows = make([]int32, 0, maxPageRows) // a nil selection means all rows
+	}
+	for len(s.columns) < len(q.r.table.Columns) {
+		s.columns = append(s.columns, columnScratch{})
+	}
+	for len(s.luts) < len(q.req.Terms) {
+		s.luts = append(s.luts, termLUT{})
+	}
+	dst.Table, dst.N = q.req.Table, 0
+	for len(dst.Cols) < len(q.req.Columns) {
+		dst.Cols = append(dst.Cols, nil)
+	}
+	dst.Cols = dst.Cols[:len(q.req.Columns)]
+	for i, v := range dst.Cols {
+		if v == nil {
+			dst.Cols[i] = new(batch.Vector)
+		}
+	}
+}
+
+func (q *unitRead) run(dst *batch.Batch) error {
+	if err := q.filter(); err != nil {
+		return err
+	}
+	n := q.n
+	if q.sel != nil {
+		n = len(q.sel)
+	}
+	for i, c := range q.req.Columns {
+		v := dst.Cols[i]
+		if n == 0 {
+			v.Reset(q.r.table.Columns[c].Type, 0)
+			if q.r.table.Columns[c].Type.Physical() == schema.Code {
+				v.Dict = emptyDict
+			}
+			continue
+		}
+		if err := q.output(v, c, n); err != nil {
+			return err
+		}
+	}
+	dst.N = n
+	return nil
+}
+
+var emptyDict = batch.DictOf("")
+
+// filter evaluates the time range and the terms.
+func (q *unitRead) filter() error {
+	req, tc := q.req, q.r.table.TimeColumn
+	time := pred.Term{Column: tc, Kind: pred.IntRange, Lo: req.From, Hi: req.To - 1}
+	if req.To == pred.MaxTime {
+		time.Hi = pred.MaxTime // nothing lies beyond it
+	}
+	if req.To == pred.MinTime {
+		q.sel = q.s.rows[:0]
+		return nil
+	}
+	if err := q.apply(&time, -1); err != nil {
+		return err
+	}
+	for i := range req.Terms {
+		if q.sel != nil && len(q.sel) == 0 {
+			return nil
+		}
+		if err := q.apply(&req.Terms[i], i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply keeps the rows that satisfy term number i.
+func (q *unitRead) apply(t *pred.Term, i int) error {
+	if page, _, k := q.page(t.Column); k >= 0 {
+		switch q.r.verdict(t, page, q.r.index.columns[k].typ, nil) {
+		case matchesAll:
+			return nil
+		case matchesNone:
+			q.sel = q.s.rows[:0]
+			return nil
+		}
+	}
+	v, d, err := q.decoded(t.Column)
+	if err != nil {
+		return err
+	}
+	// The selection is narrowed in place: rows of the next are written behind those that are read.
+	rows := q.s.rows[:0]
+	if q.sel != nil {
+		rows = q.sel[:0]
+	}
+	if lut := q.lut(t, i, d); lut != nil {
+		rows = selectLUT(rows, v, q.n, q.sel, lut)
+	} else if t.Kind == pred.Text && q.sel != nil && d == nil { // each row has a value of its own
+		for _, i := range q.sel {
+			if t.Match(v.Bytes(int(i))) != t.Not {
+				rows = append(rows, i)
+			}
+		}
+	} else {
+		rows = t.Select(rows, v, q.n, q.sel, nil)
+	}
+	if q.s.rows = rows; len(rows) < q.n {
+		q.sel = rows
+	}
+	return nil
+}
+
+// page is the page of a table's column in this unit; k is the column of the file, -1 where there is none.
+func (q *unitRead) page(column int) (p *pageMeta, m *chunkMeta, k int) {
+	if k = q.r.columns[column]; k < 0 {
+		return nil, nil, k
+	}
+	m = &q.r.index.groups[q.u.RowGroup].chunks[k]
+	return &m.pages[q.u.Page], m, k
+}
+
+// decoded is all rows of a column, decoded once per unit. Of a tag-set column with a dictionary d, the vector holds codes
+// of it.
+func (q *unitRead) decoded(column int) (*batch.Vector, *dictionary, error) {
+	c := &q.s.columns[column]
+	_, m, k := q.page(column)
+	var d *dictionary
+	if k >= 0 && m.pages[q.u.Page].enc == encDictionary {
+		var err error
+		if d, err = q.r.dictionary(int(q.u.RowGroup), k, q.s); err != nil {
+			return nil, nil, err
+		}
+	}
+	if c.unit != q.s.unit {
+		if err := q.decode(&c.vec, column, d); err != nil {
+			return nil, nil, err
+		}
+		c.unit = q.s.unit
+	}
+	return &c.vec, d, nil
+}
+
+// decode fills v with all rows of a column; codes of tag sets are left as they are.
+func (q *unitRead) decode(v *batch.Vector, column int, d *dictionary) error {
+	p, _, k := q.page(column)
+	if k < 0 {
+		v.Default(&q.r.table.Columns[column], q.n)
+		return nil
+	}
+	if err := q.r.loadPage(p, q.s); err != nil {
+		return err
+	}
+	err := decodeValues(v, p, q.r.index.columns[k], d, &q.s.columns[column], q.s)
+	if err != nil {
+		return q.r.corrupt(p.off, "column %s: %v", q.r.index.columns[k].name, err)
+	}
+	if v.Type = q.r.table.Columns[column].Type; !q.r.table.Columns[column].Nullable {
+		v.Valid = nil // the column was nullable once: NULL is 0 now
+	}
+	return nil
+}
+
+// output fills v with the selected rows of a column.
+func (q *unitRead) output(v *batch.Vector, column, n int) error {
+	c := &q.s.columns[column]
+	var d *dictionary
+	if q.sel == nil && c.unit != q.s.unit { // nobody has decoded it and all of it is wanted
+		p, _, k := q.page(column)
+		if k >= 0 && p.enc == encDictionary {
+			var err error
+			if d, err = q.r.dictionary(int(q.u.RowGroup), k, q.s); err != nil {
+				return err
+			}
+		}
+		if err := q.decode(v, column, d); err != nil {
+			return err
+		}
+	} else {
+		src, dict, err := q.decoded(column)
+		if err != nil {
+			return err
+		}
+		d = dict
+		if q.sel == nil {
+			copyVector(v, src, n)
+		} else {
+			batch.Gather(v, src, q.sel)
+		}
+	}
+	if d != nil && d.ids != nil {
+		ids, codes := d.ids, v.Codes
+		for i, c := range codes {
+			codes[i] = ids[c]
+		}
+	}
+	return nil
+}
+
+func copyVector(dst, src *batch.Vector, n int) {
+	dst.Reset(src.Type, n)
+	dst.Dict = src.Dict
+	copy(dst.I64, src.I64)
+	copy(dst.F64, src.F64)
+	copy(dst.Codes, src.Codes)
+	dst.Valid = src.Valid
+}
+
+// decodeValues decodes the loaded page of s into v. c keeps what v borrows.
+func decodeValues(v *batch.Vector, p *pageMeta, col columnMeta, d *dictionary, c *columnScratch, s *scratch) error {
+	n := int(p.rows)
+	v.Reset(col.typ, n)
+	some := n - int(p.nulls)
+	if col.optional && p.nulls > 0 {
+		c.valid = extend(c.valid, 0, (n+63)/64)
+		v.Valid = c.valid
+		if err := decodeLevels(v.Valid, s.page8.levels, n); err != nil {
+			return err
+		}
+		if v.Valid.Count() != some {
+			return fmt.Errorf("%w: %d NULLs instead of %d", errValues, n-v.Valid.Count(), p.nulls)
+		}
+	}
+	src := s.page8.values
+	switch col.typ.Physical() {
+	case schema.Int64:
+		if some == n {
+			return decodeInts(v.I64, src, p.enc, col.typ, s)
+		}
+		s.i64 = extend(s.i64, 0, some)
+		if err := decodeInts(s.i64, src, p.enc, col.typ, s); err != nil {
+			return err
+		}
+		spread(v.I64, s.i64, v.Valid)
+	case schema.Float64:
+		if p.enc != encPlain && p.enc != encByteSplit {
+			return errEncoding(p.enc)
+		}
+		if some == n {
+			return decodeFloats(v.F64, src, p.enc)
+		}
+		s.f64 = extend(s.f64, 0, some)
+		if err := decodeFloats(s.f64, src, p.enc); err != nil {
+			return err
+		}
+		spread(v.F64, s.f64, v.Valid)
+	case schema.ID:
+		return decodeIDs(v.Codes, src, p.enc, d, s)
+	default:
+		return decodeText(v, src, p.enc, col.typ, d, c, s)
+	}
+	return nil
+}
+
+func errEncoding(enc uint8) error { return fmt.Errorf("%w: encoding %d", errValues, enc) }
+
+// spread puts the values that are not NULL at their rows.
+func spread[T any](dst, src []T, valid batch.Bitmap) {
+	clear(dst)
+	k := 0
+	for i := range dst {
+		if valid.Get(i) {
+			dst[i] = src[k]
+			k++
+		}
+	}
+}
+
+func decodeInts(dst []int64, src []byte, enc uint8, t schema.Type, s *scratch) (err error) {
+	switch {
+	case enc == encRLE && t == schema.Boolean:
+		s.bits = extend(s.bits, 0, (len(dst)+63)/64)
+		return decodeBooleans(dst, s.bits, src)
+	case enc != encDelta || t == schema.Boolean:
+		return errEncoding(enc)
+	case t == schema.Integer:
+		s.i32 = extend(s.i32, 0, len(dst))
+		_, err = decodeDelta(s.i32, src)
+		for i, x := range s.i32 {
+			dst[i] = int64(x)
+		}
+	default:
+		_, err = decodeDelta(dst, src)
+	}
+	return err
+}
+
+func decodeIDs(dst []uint32, src []byte, enc uint8, d *dictionary, s *scratch) error {
+	switch enc {
+	case encDictionary:
+		return decodeCodes(dst, src, uint32(len(d.ids)))
+	case encDelta:
+		s.i32 = extend(s.i32, 0, len(dst))
+		_, err := decodeDelta(s.i32, src)
+		for i, x := range s.i32 {
+			dst[i] = uint32(x)
+		}
+		return err
+	}
+	return errEncoding(enc)
+}
+
+func decodeText(v *batch.Vector, src []byte, enc uint8, t schema.Type, d *dictionary, c *columnScratch, s *scratch) error {
+	n := len(v.Codes)
+	switch enc {
+	case encDictionary:
+		v.Dict = d.text
+		return decodeCodes(v.Codes, src, uint32(d.text.Len()))
+	case encDeltaLength:
+	default:
+		return errEncoding(enc)
+	}
+	s.i32 = extend(s.i32, 0, n)
+	c.ends = extend(c.ends, 0, n+1)
+	c.ends[0] = 0
+	data, err := decodeLengths(c.ends[1:], s.i32, src)
+	if err != nil {
+		return err
+	}
+	c.data = c.data[:0]
+	if t == schema.Varchar || t == schema.Bytes {
+		c.data = append(c.data, data...)
+	} else {
+		begin := uint32(0)
+		for i, end := range c.ends[1:] {
+			if c.data, err = loaded(c.data, t, data[begin:end]); err != nil {
+				return err
+			}
+			begin = end
+			c.ends[i+1] = uint32(len(c.data))
+		}
+	}
+	v.Dict = batch.NewDict(c.data, c.ends) // a new header each time: the address of a dictionary tells it from others
+	for i := range v.Codes {
+		v.Codes[i] = uint32(i)
+	}
+	return nil
+}
+
+// termLUT is a term evaluated for every entry of a dictionary.
+type termLUT struct {
+	req  *pred.Request
+	dict *dictionary
+	lut  []bool
+}
+
+// lut is the truth of term i by code of d; nil where the column has no dictionary or the term is about NULL. It is kept
+// for as long as units share request and dictionary.
+func (q *unitRead) lut(t *pred.Term, i int, d *dictionary) []bool {
+	if d == nil || i < 0 || t.Kind != pred.Text && t.Kind != pred.Tags {
+		return nil
+	}
+	l := &q.s.luts[i]
+	if l.req != q.req || l.dict != d {
+		l.req, l.dict = q.req, d
+		l.lut = termTruth(l.lut[:0], t, d)
+	}
+	return l.lut
+}
+
+func termTruth(lut []bool, t *pred.Term, d *dictionary) []bool {
+	if t.Kind == pred.Tags {
+		for _, id := range d.ids {
+			lut = append(lut, t.IDs.Contains(id) != t.Not)
+		}
+		return lut
+	}
+	for i := range d.text.Len() {
+		lut = append(lut, t.Match(d.text.At(i)) != t.Not)
+	}
+	return lut
+}
+
+func selectLUT(rows []int32, v *batch.Vector, n int, in []int32, lut []bool) []int32 {
+	codes := v.Codes
+	if in != nil {
+		for _, i := range in {
+			if lut[codes[i]] {
+				rows = append(rows, i)
+			}
+		}
+		return rows
+	}
+	for i, c := range codes[:n] {
+		if lut[c] {
+			rows = append(rows, int32(i))
+		}
+	}
+	return rows
+}

@@ -1,0 +1,283 @@
+package segment
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/db/vfs"
+)
+
+// Reader reads one segment. It is safe for concurrent use; each goroutine brings a Scratch of its own. The file's index
+// stays in memory, about 70 bytes a page and column.
+type Reader struct {
+	path  string
+	file  vfs.File
+	table *schema.Table
+	index *fileIndex
+	// columns maps ordinals of the table to columns of the file, -1 where the file is older than the column.
+	columns []int
+	cache   *Cache
+	id      uint64 // in the cache
+}
+
+const openRead = 64 << 10 // first read of Open: nearly always seal, index block and footer at once
+
+// Open opens a segment of the table. Columns that the file does not have read as their default, columns that the table
+// does not have are ignored. Errors: *CorruptionError, ErrNewerFormat, ErrColumnType.
+func Open(fs vfs.FS, path string, t *schema.Table, opts ...func(*OpenOptions)) (r *Reader, err error) {
+	defer guard(path, 0, &err)
+	var o OpenOptions
+	for _, f := range opts {
+		f(&o)
+	}
+	if o.Cache == nil {
+		o.Cache = NewCache(32 << 20)
+	}
+	file, err := fs.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open segment: %w", err)
+	}
+	r = &Reader{path: path, file: file, table: t, cache: o.Cache, id: o.Cache.readers.Add(1)}
+	if err = r.load(); err == nil {
+		err = r.bind()
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return r, nil
+}
+
+func (r *Reader) corrupt(off int64, format string, args ...any) error {
+	return &CorruptionError{File: r.path, Offset: off, Reason: fmt.Sprintf(format, args...)}
+}
+
+// load reads and checks everything behind the pages.
+func (r *Reader) load() error {
+	st, err := r.file.Stat()
+	if err != nil {
+		return fmt.Errorf("open segment: %w", err)
+	}
+	size := st.Size()
+	if size < int64(len(parquetMagic)+sealSize+tailSize) {
+		return r.corrupt(0, "%d bytes are too few for a segment", size)
+	}
+	tail, err := r.readTail(nil, size, min(size, openRead))
+	if err != nil {
+		return err
+	}
+	end := tail[len(tail)-tailSize:]
+	footLen := int64(binary.LittleEndian.Uint32(end))
+	sealOff := size - tailSize - footLen - sealSize
+	if string(end[4:]) != parquetMagic || sealOff < int64(len(parquetMagic)) || footLen > maxIndexBytes {
+		return r.corrupt(size-tailSize, "no Parquet footer: the file is cut short or no Parquet file")
+	}
+	if tail, err = r.readTail(tail, size, size-sealOff); err != nil {
+		return err
+	}
+	var s seal
+	b := tail[int64(len(tail))-(size-sealOff):]
+	if reason := s.parse(b[:sealSize]); reason != "" {
+		return r.corrupt(sealOff, "%s", reason)
+	}
+	if s.version > formatVersion {
+		return fmt.Errorf("open segment %s: %w: version %d, this program knows %d", r.path, ErrNewerFormat, s.version, formatVersion)
+	}
+	foot := b[sealSize : sealSize+footLen]
+	if crc32.Checksum(foot, castagnoli) != s.footCRC {
+		return r.corrupt(sealOff+sealSize, "footer has a wrong checksum")
+	}
+	if s.indexOff > uint64(sealOff) || int64(s.indexOff)+int64(s.indexLen) != sealOff {
+		return r.corrupt(sealOff, "index block does not end at the seal")
+	}
+	if tail, err = r.readTail(tail, size, size-int64(s.indexOff)); err != nil {
+		return err
+	}
+	block := tail[int64(len(tail))-(size-int64(s.indexOff)):]
+	block = append([]byte(nil), block[:s.indexLen]...) // without the footer, which nobody needs
+	if crc32.Checksum(block, castagnoli) != s.indexCRC {
+		return r.corrupt(int64(s.indexOff), "index block has a wrong checksum")
+	}
+	if r.index, err = parseIndex(block, size); err != nil {
+		return r.corrupt(int64(s.indexOff), "%v", err)
+	}
+	i := &r.index.info
+	i.Path, i.Format, i.Bytes, i.FooterCRC = r.path, int(s.version), size, s.indexCRC^s.footCRC
+	return nil
+}
+
+// readTail makes have, the last bytes of the file, at least n bytes long.
+func (r *Reader) readTail(have []byte, size, n int64) ([]byte, error) {
+	if int64(len(have)) >= n {
+		return have, nil
+	}
+	if n > 2*maxIndexBytes {
+		return nil, r.corrupt(size-tailSize, "index of %d bytes", n)
+	}
+	b := make([]byte, n)
+	if _, err := r.file.ReadAt(b, size-n); err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read segment %s: %w", r.path, err)
+	}
+	return b, nil
+}
+
+// bind finds the table's columns in the file.
+func (r *Reader) bind() error {
+	byName := make(map[string]int, len(r.index.columns))
+	for i, c := range r.index.columns {
+		byName[c.name] = i
+	}
+	r.columns = make([]int, len(r.table.Columns))
+	for i, c := range r.table.Columns {
+		k, ok := byName[c.Name]
+		if !ok {
+			r.columns[i] = -1
+			continue
+		}
+		if have := r.index.columns[k].typ; have != c.Type && (have.Physical() != schema.Int64 || c.Type.Physical() != schema.Int64) {
+			return fmt.Errorf("open segment %s: %w: %s is %s, the table has %s", r.path, ErrColumnType, c.Name, have, c.Type)
+		}
+		r.columns[i] = k
+	}
+	return nil
+}
+
+// Info describes the segment.
+func (r *Reader) Info() Info { return r.index.info }
+
+// Table is the table the reader was opened for.
+func (r *Reader) Table() *schema.Table { return r.table }
+
+// Close closes the file. No Read may be running or follow.
+func (r *Reader) Close() error {
+	r.cache.drop(r.id)
+	return r.file.Close()
+}
+
+// scratch is the memory behind Scratch.
+type scratch struct {
+	zstd    *zstd.Decoder
+	page    []byte // as stored
+	raw     []byte // uncompressed
+	i32     []int32
+	i64     []int64 // values that are not NULL, before they are spread over the rows
+	f64     []float64
+	bits    batch.Bitmap
+	rows    []int32
+	columns []columnScratch // by ordinal of the table
+	luts    []termLUT       // by term of the request
+	unit    uint64          // counts reads, to tell which columns are decoded
+	page8   pageBytes
+	read    int64 // bytes read from the file in this unit
+}
+
+// columnScratch holds one decoded column of the current unit.
+type columnScratch struct {
+	vec   batch.Vector
+	unit  uint64 // vec is of this unit
+	valid batch.Bitmap
+	data  []byte
+	ends  []uint32
+}
+
+// pageBytes is a page taken apart: levels and values are padded.
+type pageBytes struct {
+	levels, values []byte
+}
+
+// loadPage reads a page, checks its checksum and uncompresses its values.
+func (r *Reader) loadPage(p *pageMeta, s *scratch) error {
+	n := int(p.size)
+	s.page = extend(s.page, 0, n+padding)[:n]
+	off := p.off + int64(p.hdr)
+	if _, err := r.file.ReadAt(s.page, off); err != nil {
+		if errors.Is(err, io.EOF) {
+			return r.corrupt(off, "file ends within a page of %d bytes", n)
+		}
+		return fmt.Errorf("read segment %s at %d: %w", r.path, off, err)
+	}
+	s.read += int64(n)
+	if crc32.ChecksumIEEE(s.page) != p.crc {
+		return r.corrupt(off, "page has a wrong checksum")
+	}
+	s.page8 = pageBytes{levels: s.page[:p.def], values: s.page[p.def:]}
+	if p.flags&pageCompressed == 0 {
+		if p.raw != p.size {
+			return r.corrupt(off, "page of %d bytes should have %d", p.size, p.raw)
+		}
+		return nil
+	}
+	want := int(p.raw - p.def)
+	s.raw = extend(s.raw, 0, want+padding)
+	if s.zstd == nil {
+		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(maxPageBytes))
+		if err != nil {
+			return err
+		}
+		s.zstd = z
+	}
+	out, err := s.zstd.DecodeAll(s.page8.values, s.raw[:0:want])
+	if err != nil || len(out) != want {
+		return r.corrupt(off, "page does not uncompress to %d bytes: %v", want, err)
+	}
+	s.page8.values = s.raw[:want]
+	return nil
+}
+
+// dictionary is a chunk's dictionary, from the cache or the file.
+func (r *Reader) dictionary(g, column int, s *scratch) (*dictionary, error) {
+	key := cacheKey{r.id, int32(g), int32(column)}
+	if d := r.cache.get(key); d != nil {
+		return d, nil
+	}
+	m := &r.index.groups[g].chunks[column]
+	if err := r.loadPage(&m.dict, s); err != nil {
+		return nil, err
+	}
+	d, err := parseDictionary(s.page8.values, int(m.dictLen), r.index.columns[column].typ)
+	if err != nil {
+		return nil, r.corrupt(m.dict.off, "dictionary of column %s: %v", r.index.columns[column].name, err)
+	}
+	return r.cache.put(key, d), nil
+}
+
+func parseDictionary(src []byte, n int, t schema.Type) (*dictionary, error) {
+	if t.Physical() == schema.ID {
+		if len(src) != 4*n {
+			return nil, errValues
+		}
+		ids := make([]uint32, n)
+		for i := range ids {
+			ids[i] = binary.LittleEndian.Uint32(src[4*i:])
+		}
+		return &dictionary{ids: ids, cost: int64(4*n) + 64}, nil
+	}
+	if len(src) < 4*n {
+		return nil, errValues
+	}
+	data := make([]byte, 0, len(src)-4*n)
+	offs := make([]uint32, 1, n+1)
+	for range n {
+		if len(src) < 4 || uint64(binary.LittleEndian.Uint32(src)) > uint64(len(src)-4) {
+			return nil, errValues
+		}
+		end := 4 + int(binary.LittleEndian.Uint32(src))
+		var err error
+		if data, err = loaded(data, t, src[4:end]); err != nil {
+			return nil, err
+		}
+		src = src[end:]
+		offs = append(offs, uint32(len(data)))
+	}
+	if len(src) != 0 {
+		return nil, errValues
+	}
+	return &dictionary{text: batch.NewDict(data, offs), cost: int64(cap(data)+4*cap(offs)) + 128}, nil
+}
