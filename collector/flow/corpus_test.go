@@ -386,3 +386,45 @@ func TestCorpusCloseTypes(t *testing.T) {
 		}
 	}
 }
+
+// TestCorpusTwice: every capture gives the same rows whether it is read at once or with the clock ticking in between, and
+// all its packets are in them.
+func TestCorpusTwice(t *testing.T) {
+	dir := corpusDir(t)
+	var files []string
+	for _, sub := range []string{"l4", "tunnel", "l7/http", "l7/dns"} {
+		m, _ := filepath.Glob(filepath.Join(dir, sub, "*.pcap"))
+		files = append(files, m...)
+	}
+	for _, file := range files {
+		packets := readPcap(t, file)
+		want, table := run(Options{}, packets)
+		got := &recorder{}
+		slow := New(Options{}, got)
+		for i := range packets {
+			slow.Packet(&packets[i])
+			slow.Tick(packets[i].TimeNanos)
+			slow.Tick(packets[i].TimeNanos + 1)
+		}
+		slow.Flush(slow.now)
+		if table.m.IgnoredLate+slow.m.IgnoredLate == 0 && table.m.UnmeasuredLate == 0 {
+			for i := range min(len(got.reports), len(want.reports)) { // the last tick was a nanosecond later
+				got.reports[i].TimeNanos = min(got.reports[i].TimeNanos, want.reports[i].TimeNanos)
+			}
+			compareReports(t, got.reports, want.reports)
+		}
+		var n uint64
+		tunnels := false
+		for i := range want.reports {
+			r := &want.reports[i]
+			n += r.PacketsTx + r.PacketsRx
+			tunnels = tunnels || r.TunnelType != packet.TunnelNone && r.TunnelTier > 0
+		}
+		if tunnels != (filepath.Base(filepath.Dir(file)) == "tunnel") {
+			t.Errorf("%s: flows in tunnels: %v", file, tunnels)
+		}
+		if m := table.Metrics(); n+m.IgnoredLate+m.IgnoredFragment+m.IgnoredTime != uint64(len(packets)) {
+			t.Errorf("%s: %d packets of %d reported, %+v", file, n, len(packets), m)
+		}
+	}
+}

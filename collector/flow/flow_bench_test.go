@@ -131,3 +131,29 @@ func BenchmarkReport(b *testing.B) {
 	}
 	b.ReportMetric(b.Elapsed().Seconds()*1e9/float64(b.N*n), "ns/flow")
 }
+
+// BenchmarkHTTP is the cost of a request and its response on a connection that is kept open, application protocol included.
+func BenchmarkHTTP(b *testing.B) {
+	k := newTalk().handshake()
+	t := New(Options{}, &discard{})
+	for i := range k.packets {
+		t.Packet(&k.packets[i])
+	}
+	request := *k.say(0, 0, 0, 0, httpRequest)
+	resp := *k.say(1, 0, 0, 0, httpOK)
+	request.Seq, resp.Seq = 101, 501
+	at := t0 + second
+	b.ReportAllocs()
+	for b.Loop() {
+		at += 10_000
+		request.TimeNanos, request.Ack = at, resp.Seq
+		t.Packet(&request)
+		request.Seq += request.PayloadLen
+		resp.TimeNanos, resp.Ack = at+5000, request.Seq
+		t.Packet(&resp)
+		resp.Seq += resp.PayloadLen
+	}
+	if m := t.Metrics(); m.L7.Responses < uint64(b.N) {
+		b.Fatalf("%d responses of %d", m.L7.Responses, b.N)
+	}
+}

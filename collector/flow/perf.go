@@ -73,12 +73,10 @@ func (pe *peer) has(f uint8) bool          { return pe.flags&f != 0 }
 func (pe *peer) isThreshold(n uint32) bool { return pe.has(peerThreshold) && pe.threshold == n }
 
 // perf is the state of both sides and what was measured since the last report. Index 0 is the client. The order of the
-// fields keeps a Flow small.
+// fields keeps a Flow small, and what every packet touches together.
 type perf struct {
 	peers       [2]peer
-	art, srt    [2]timeStat // by the side that answers
-	cit         timeStat
-	rttServer   timeStat
+	handshaking bool   // with the peers, what every packet touches
 	rttClient   uint32 // microseconds plus one; 0: not measured
 	rtt         uint32 // as above
 	zeroWindow  [2]uint32
@@ -87,7 +85,9 @@ type perf struct {
 	retransSYN  uint32
 	retransSA   uint32
 	fin         uint32
-	handshaking bool
+	art, srt    [2]timeStat // by the side that answers
+	cit         timeStat
+	rttServer   timeStat
 }
 
 // resetInterval forgets what was measured, but not the state of the connection.
