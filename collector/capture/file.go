@@ -25,8 +25,9 @@ type FileOptions struct {
 
 const (
 	defaultBatchFrames = 256
-	// fileBufferBytes is read at once; the buffer grows to the largest record, at most maxBlockBytes.
-	fileBufferBytes = 512 << 10
+	// fileBufferBytes is read at once, few enough to stay in a cache: 34 ns a packet, 64 ns with 512 KiB. The buffer
+	// grows to the largest record, at most maxBlockBytes.
+	fileBufferBytes = 128 << 10
 )
 
 // File is a Source that reads a pcap or pcapng file once.
@@ -107,7 +108,7 @@ func newFile(r io.Reader, name string, total int64, opts []func(*FileOptions)) (
 		s.o.BatchFrames = defaultBatchFrames
 	}
 	s.raw.r = r
-	br := bufio.NewReaderSize(&s.raw, 64<<10)
+	br := bufio.NewReaderSize(&s.raw, 16<<10)
 	s.in = br
 	if magic, _ := br.Peek(2); string(magic) == "\x1f\x8b" {
 		z, err := gzip.NewReader(br)

@@ -23,6 +23,7 @@ type Live struct {
 	ring  []byte // shared with the kernel; a block belongs to us while its status says so
 	index int    // of the interface, 0 for all
 	next  int    // block to be read next; guarded by run
+	down  bool   // the interface was down when last looked at; guarded by run
 	run   sync.Mutex
 
 	closed atomic.Bool
@@ -209,20 +210,23 @@ func interfaceIndex(fd int, name string) (int, error) {
 	return int(req.Uint32()), nil
 }
 
-// present fails when the interface no longer exists; it may have another name by now.
-func (l *Live) present() error {
+// present reports whether the interface is up, and fails when it no longer exists; it may have another name by now.
+func (l *Live) present() (up bool, err error) {
 	if l.index == 0 {
-		return nil
+		return true, nil
 	}
 	req, err := unix.NewIfreq("")
 	if err != nil {
-		return fmt.Errorf("look up interface %d: %w", l.index, err)
+		return false, fmt.Errorf("look up interface %d: %w", l.index, err)
 	}
 	req.SetUint32(uint32(l.index))
 	if err := unix.IoctlIfreq(l.fd, unix.SIOCGIFNAME, req); err != nil {
-		return fmt.Errorf("%w: it has gone away", ErrNoInterface)
+		return false, fmt.Errorf("%w: it has gone away", ErrNoInterface)
 	}
-	return nil
+	if err := unix.IoctlIfreq(l.fd, unix.SIOCGIFFLAGS, req); err != nil {
+		return false, nil // renamed or deleted since; the next look will tell
+	}
+	return req.Uint16()&unix.IFF_UP != 0, nil
 }
 
 // permission explains what is missing when the kernel refuses.
@@ -276,10 +280,19 @@ func (l *Live) Run(ctx context.Context, fn func(*Batch) error) error {
 	return nil
 }
 
+// downPoll is how often an interface that is down is looked at, in milliseconds: the kernel tells a socket that its
+// interface went down, but not that it was deleted afterwards.
+const downPoll = 250
+
 // wait returns when there may be a block, or somebody called wakeUp.
 func (l *Live) wait() error {
 	fds := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN | unix.POLLERR}, {Fd: int32(l.wake), Events: unix.POLLIN}}
-	if _, err := unix.Poll(fds, -1); err != nil {
+	timeout := -1
+	if l.down {
+		timeout = downPoll
+	}
+	n, err := unix.Poll(fds, timeout)
+	if err != nil {
 		if errors.Is(err, unix.EINTR) {
 			return nil
 		}
@@ -289,20 +302,22 @@ func (l *Live) wait() error {
 		var b [8]byte
 		_, _ = unix.Read(l.wake, b[:]) // only to reset it; the caller looks at what was the reason
 	}
-	if fds[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) == 0 {
-		return nil
+	failed := fds[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0
+	if failed {
+		code, err := unix.GetsockoptInt(l.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+		if err != nil {
+			return os.NewSyscallError("getsockopt", err)
+		}
+		if errno := unix.Errno(code); errno != 0 && errno != unix.ENETDOWN {
+			return os.NewSyscallError("packet socket", errno)
+		}
 	}
-	code, err := unix.GetsockoptInt(l.fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	switch {
-	case err != nil:
-		return os.NewSyscallError("getsockopt", err)
-	case code == 0:
-		return nil
-	case unix.Errno(code) == unix.ENETDOWN:
-		// Down, but capturing goes on when it is up again; unless it is gone for good.
-		return l.present()
+	if failed || n == 0 {
+		up, err := l.present()
+		l.down = !up
+		return err
 	}
-	return os.NewSyscallError("packet socket", unix.Errno(code))
+	return nil
 }
 
 // wakeUp ends a wait. It may come late, from a context that ended, so it must not touch a closed descriptor.
