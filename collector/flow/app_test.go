@@ -135,3 +135,64 @@ func TestL7Disabled(t *testing.T) {
 		t.Errorf("%+v", g)
 	}
 }
+
+// witness compares what an exchange's flow says with the report that follows.
+type witness struct {
+	recorder
+	id, start              uint64
+	proto, score           uint8
+	ipv6, reversed         bool
+	iface, tunnelID        uint32
+	vlan                   uint16
+	tunnel                 packet.TunnelType
+	l7                     l7.Protocol
+	client, server         packet.Addr
+	clientPort, serverPort uint16
+	clientMAC, serverMAC   [6]byte
+}
+
+func (w *witness) Exchange(f *Flow, e *l7.Exchange) {
+	w.id, w.start, w.proto, w.score, w.ipv6 = f.ID(), uint64(f.StartNanos()), f.Proto(), f.DirectionScore(), f.IPv6()
+	w.iface, w.tunnelID, w.vlan, w.tunnel, w.l7 = f.Interface(), f.TunnelID(), f.VLAN(), f.TunnelType(), f.L7Protocol()
+	w.client, w.clientPort = f.Client()
+	w.server, w.serverPort = f.Server()
+	w.clientMAC, w.serverMAC, w.reversed = f.ClientMAC(), f.ServerMAC(), f.L7Reversed()
+	w.recorder.Exchange(f, e)
+}
+
+// TestExchangeKnowsItsFlow: an exchange says the same of its flow as the flow's report.
+func TestExchangeKnowsItsFlow(t *testing.T) {
+	k := newTalk().handshake()
+	k.say(0, 100*ms, 101, 501, httpRequest)
+	k.say(1, 107*ms, 501, 101+uint32(len(httpRequest)), httpOK)
+	w := &witness{}
+	table := New(Options{Agent: 3}, w)
+	for i := range k.packets {
+		p := &k.packets[i]
+		p.Interface, p.VLAN, p.IPv6, p.Tunnel = 7, 12, true, packet.Tunnel{Type: packet.TunnelGeneve, Tier: 2, ID: 99}
+		table.Packet(p)
+	}
+	table.Flush(table.now)
+	g := last(t, &w.recorder)
+	if len(w.exchanges) != 1 || w.id != g.FlowID || int64(w.start) != g.StartNanos || w.proto != g.Proto ||
+		w.score != g.DirectionScore || w.ipv6 != g.IPv6 || w.iface != g.Interface || w.tunnelID != g.TunnelID ||
+		w.vlan != g.VLAN || w.tunnel != g.TunnelType || w.l7 != g.L7Protocol || w.client != g.Client ||
+		w.server != g.Server || w.clientPort != g.ClientPort || w.serverPort != g.ServerPort ||
+		w.clientMAC != g.ClientMAC || w.serverMAC != g.ServerMAC || w.reversed != g.L7Reversed {
+		t.Errorf("%+v, want %+v", w, g)
+	}
+	if g.Interface != 7 || g.VLAN != 12 || !g.IPv6 || g.TunnelID != 99 || g.TunnelTier != 2 || g.ServerPort != 80 {
+		t.Errorf("%+v", g)
+	}
+}
+
+// TestTwoServers: once a SYN-ACK has told who is the server, the other side's handshake packets do not turn the flow.
+func TestTwoServers(t *testing.T) {
+	k := newTalk().handshake()
+	k.add(1, 40*ms, syn, 501, 0, 0)
+	k.add(0, 41*ms, synAck, 101, 501, 0)
+	r, table := run(Options{}, k.packets)
+	if g := last(t, r); g.Client != k.client || g.DirectionScore != scoreSYNACK || table.Metrics().Reversed != 0 {
+		t.Errorf("%+v", g)
+	}
+}

@@ -121,7 +121,6 @@ const (
 // tcpPacket is what the rules below ask of a packet.
 type tcpPacket struct {
 	*packet.Packet
-	class   flagClass
 	pureACK bool // ACK alone, without payload
 	pshACK  bool // PSH-ACK with data
 	data    bool // data that is not a keep-alive byte
@@ -133,7 +132,6 @@ func classify(p *packet.Packet) tcpPacket {
 	f := p.TCPFlags & 0x3f
 	return tcpPacket{
 		Packet:  p,
-		class:   flagClasses[f],
 		pureACK: f == packet.FlagACK && p.PayloadLen == 0,
 		pshACK:  f == packet.FlagPSH|packet.FlagACK && p.PayloadLen > 1,
 		data:    p.PayloadLen > 1,

@@ -549,6 +549,7 @@ func TestTLS(t *testing.T) {
 		}
 		return all
 	}
+	const tlsServerHello = 2
 	type step struct {
 		dir     int
 		payload []byte

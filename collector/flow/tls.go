@@ -18,7 +18,6 @@ const (
 	tlsAppData          = 23
 	tlsMaxRecord        = 1<<14 + 2048
 	tlsClientHello      = 1
-	tlsServerHello      = 2
 )
 
 // Bits of tlsState.flags; those of the server are the client's shifted by one.
