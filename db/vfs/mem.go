@@ -276,18 +276,14 @@ func (m *Mem) rename(oldname, newname string) error {
 	switch {
 	case n == nil:
 		return fs.ErrNotExist
+	case old != nil && old.dir:
+		return fs.ErrExist // as package os, which refuses even an empty one
 	case n == old:
 		return nil
 	case n.dir && holds(n, nd):
 		return fs.ErrInvalid // a directory cannot move into itself
-	case old == nil:
-	case old.dir && !n.dir:
-		return fs.ErrExist
-	case !old.dir && n.dir:
+	case n.dir && old != nil:
 		return syscall.ENOTDIR
-	case old.dir:
-		// package os refuses to replace a directory, though the system would an empty one
-		return fs.ErrExist
 	}
 	if od == nd {
 		m.setEntries(od, entryOp{{nb, n}, {ob, nil}})

@@ -450,3 +450,40 @@ func TestFailedAppendNeverReturns(t *testing.T) {
 		}
 	}
 }
+
+// TestTornTailNeverReturns tears the first record of an append of three, appends another record of the same size where it
+// was, and checks that the second and third, still whole in the file unless it was cut, do not come back behind it.
+func TestTornTailNeverReturns(t *testing.T) {
+	mem := vfs.NewMem()
+	l := mustOpen(t, mem)
+	mustAppend(t, l, []byte("start"))
+	end := l.segs[0].end
+	part := func(c byte) []byte { return bytes.Repeat([]byte{c}, 500) }
+	mustAppend(t, l, part('a'), part('b'), part('c'))
+	_ = l.Close()
+	overwrite(t, mem, segmentName(1), end+100, []byte{0})
+	l = mustOpen(t, mem)
+	if m := l.Metrics(); l.LastIndex() != 1 || m.TornTails != 1 || m.TornRecords != 2 {
+		t.Fatalf("log ends at %d, metrics %+v", l.LastIndex(), m)
+	}
+	mustAppend(t, l, part('A'))
+	_ = l.Close()
+	if l = mustOpen(t, mem); l.LastIndex() != 2 {
+		t.Fatalf("log ends at %d, want 2", l.LastIndex())
+	}
+}
+
+// overwrite changes bytes of a file of the log.
+func overwrite(t testing.TB, fsys vfs.FS, name string, off int64, b []byte) {
+	t.Helper()
+	f, err := fsys.OpenReadWrite("data/wal/" + name)
+	if err == nil {
+		_, err = f.WriteAt(b, off)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -348,7 +348,11 @@ func TestGroupCommitSharesSyncs(t *testing.T) {
 	hold.Store(true)
 	var wg sync.WaitGroup
 	wg.Go(func() { mustAppend(t, l, []byte("held")) })
-	<-started
+	select {
+	case <-started:
+	case <-time.After(10 * time.Second):
+		t.Fatal("an append did not sync")
+	}
 	for range 8 {
 		wg.Go(func() { mustAppend(t, l, []byte("x")) })
 	}
