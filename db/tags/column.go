@@ -123,23 +123,25 @@ func seal(t *tail) *block {
 	return b
 }
 
-// span is some sets of a block: set base+ids[i], or base+i where ids is nil, has codes[i], or lo where codes is nil.
+// span is some sets of a block: set base+ids[i], or base+i where ids is nil. Its code is lo plus w8[i], w16[i] or w32[i],
+// whichever is not nil, else lo.
 type span struct {
-	base   uint32
-	n      int
-	ids    []uint16
-	codes  []uint32
-	lo, hi uint32
+	base uint32
+	n    int
+	ids  []uint16
+	lo   uint32
+	w8   []uint8
+	w16  []uint16
+	w32  []uint32
 }
 
-// scan calls visit for the sets in [from, to) that have the key, in stretches of ascending id. want, unless nil, says from
-// the bounds of a block's codes whether it is of interest. The span is valid until visit returns.
+// scan calls visit for the sets in [from, to) that have the key, in stretches of ascending id that do not cross a block.
+// want, unless nil, says from the bounds of a block's codes whether it is of interest. The span is valid until visit returns.
 func (c *column) scan(from, to uint32, want func(lo, hi uint32) bool, visit func(*span)) {
 	if from >= to {
 		return
 	}
 	st := c.state.Load()
-	var buf [blockLen]uint32
 	var sp span
 	first := sort.Search(len(st.sealed), func(i int) bool { return st.sealed[i].no >= from>>blockBits })
 	for _, b := range st.sealed[first:] {
@@ -149,8 +151,7 @@ func (c *column) scan(from, to uint32, want func(lo, hi uint32) bool, visit func
 		if want != nil && !want(b.lo, b.hi) {
 			continue
 		}
-		sp = span{base: b.no << blockBits, n: int(b.n), ids: b.ids, lo: b.lo, hi: b.hi}
-		sp.codes = b.unpack(buf[:b.n])
+		sp = span{base: b.no << blockBits, n: int(b.n), ids: b.ids, lo: b.lo, w8: b.w8, w16: b.w16, w32: b.w32}
 		if sp.clip(from, to); sp.n > 0 {
 			visit(&sp)
 		}
@@ -160,68 +161,53 @@ func (c *column) scan(from, to uint32, want func(lo, hi uint32) bool, visit func
 	if n == 0 || t.no<<blockBits >= to {
 		return
 	}
-	sp = span{base: t.no << blockBits, n: int(n), ids: t.ids[:n], codes: t.codes[:n], lo: 0, hi: ^uint32(0)}
+	sp = span{base: t.no << blockBits, n: int(n), ids: t.ids[:n], w32: t.codes[:n]}
 	if sp.clip(from, to); sp.n > 0 {
 		visit(&sp)
 	}
-}
-
-// unpack fills buf with the block's codes; nil when all equal lo.
-func (b *block) unpack(buf []uint32) []uint32 {
-	switch {
-	case b.w8 != nil:
-		for i, c := range b.w8[:len(buf)] {
-			buf[i] = uint32(c) + b.lo
-		}
-	case b.w16 != nil:
-		for i, c := range b.w16[:len(buf)] {
-			buf[i] = uint32(c) + b.lo
-		}
-	case b.w32 != nil:
-		for i, c := range b.w32[:len(buf)] {
-			buf[i] = c + b.lo
-		}
-	default:
-		return nil
-	}
-	return buf
 }
 
 // clip cuts a span to ids in [from, to).
 func (s *span) clip(from, to uint32) {
 	i, j := 0, s.n
 	if s.base < from {
-		off := from - s.base
-		i = int(min(off, uint32(s.n)))
-		if s.ids != nil {
-			i = sort.Search(s.n, func(k int) bool { return uint32(s.ids[k]) >= off })
-		}
+		i = s.search(from - s.base)
 	}
 	if to-s.base < blockLen {
-		off := to - s.base
-		j = int(min(off, uint32(s.n)))
-		if s.ids != nil {
-			j = sort.Search(s.n, func(k int) bool { return uint32(s.ids[k]) >= off })
-		}
+		j = max(i, s.search(to-s.base))
 	}
-	if j < i {
-		j = i
+	if i == 0 && j == s.n {
+		return
+	}
+	switch {
+	case s.w8 != nil:
+		s.w8 = s.w8[i:j]
+	case s.w16 != nil:
+		s.w16 = s.w16[i:j]
+	case s.w32 != nil:
+		s.w32 = s.w32[i:j]
 	}
 	if s.ids != nil {
 		s.ids = s.ids[i:j]
 	} else {
 		s.base += uint32(i)
 	}
-	if s.codes != nil {
-		s.codes = s.codes[i:j]
-	}
 	s.n = j - i
+}
+
+// search returns the index of the first set whose offset in the block is off or more.
+func (s *span) search(off uint32) int {
+	if s.ids == nil {
+		return int(min(off, uint32(s.n)))
+	}
+	return sort.Search(s.n, func(k int) bool { return uint32(s.ids[k]) >= off })
 }
 
 // values is the dictionary of one key: code 1, 2, 3 in order of arrival; code 0 is "", no value.
 type values struct {
 	n     atomic.Uint32 // codes published, 0 included
 	state atomic.Pointer[valState]
+	last  uint32 // code interned last; the writer's
 }
 
 // valState is a snapshot of the dictionary's headers; the writer fills the arrays in place behind what is published.
@@ -244,9 +230,13 @@ func (st *valState) get(code uint32) []byte {
 
 // find returns the code of a value. The caller bounds it by what is published to it.
 func (v *values) find(value []byte) (code uint32, ok bool) {
+	return v.lookup(value, uint32(xxhash.Sum64(value)))
+}
+
+func (v *values) lookup(value []byte, hash uint32) (code uint32, ok bool) {
 	st := v.state.Load()
 	mask := uint32(len(st.table) - 1)
-	for i := uint32(xxhash.Sum64(value)); ; i++ {
+	for i := hash; ; i++ {
 		c := st.table[i&mask].Load()
 		if c == 0 {
 			return 0, false
@@ -260,10 +250,15 @@ func (v *values) find(value []byte) (code uint32, ok bool) {
 
 // intern returns the code of a value, adding it with the set that has it first. One writer.
 func (v *values) intern(value []byte, id uint32) (code uint32, created bool) {
-	if c, ok := v.find(value); ok {
+	st := v.state.Load()
+	if v.last != 0 && bytes.Equal(st.get(v.last), value) {
+		return v.last, false
+	}
+	hash := uint32(xxhash.Sum64(value))
+	if c, ok := v.lookup(value, hash); ok {
+		v.last = c
 		return c, false
 	}
-	st := v.state.Load()
 	c := v.n.Load()
 	start := int(st.offs[c])
 	if end := start + len(value); end > len(st.data) || int(c)+2 > len(st.offs) || int(c) >= len(st.table)*3/4 {
@@ -274,8 +269,9 @@ func (v *values) intern(value []byte, id uint32) (code uint32, created bool) {
 	st.first[c] = id
 	v.state.Store(st)
 	v.n.Store(c + 1)
+	v.last = c
 	mask := uint32(len(st.table) - 1)
-	for i := uint32(xxhash.Sum64(value)); ; i++ {
+	for i := hash; ; i++ {
 		if slot := &st.table[i&mask]; slot.Load() == 0 {
 			slot.Store(c)
 			return c, true

@@ -72,6 +72,8 @@ type Store struct {
 
 	mu     sync.Mutex      // held by Intern and Load while they add
 	byName map[string]*key // guarded by mu; keys once more, for look-ups without allocation
+	last   []*key          // guarded by mu; keys of the set added last: the next one often has the same
+	at     []*key          // guarded by mu; keys of the set being added, nil where new
 }
 
 // New makes a store that holds the empty set, id 0.
@@ -171,6 +173,7 @@ func (s *Store) load(id uint32, enc []byte) error {
 	if s.bytes.Load() > 3<<30 {
 		return fmt.Errorf("load: %w: more than 3 GiB", ErrTooManySets)
 	}
+	s.resolve(enc)
 	s.add(enc, hash)
 	return nil
 }
@@ -185,14 +188,7 @@ func (s *Store) admit(enc []byte) error {
 		s.refusedBytes.Add(1)
 		return fmt.Errorf("%w: the limit is %d bytes", ErrTooManySets, s.limits.MaxBytes)
 	}
-	fresh := 0
-	for rest := enc; len(rest) > 0; {
-		var k []byte
-		k, _, rest, _ = next(rest)
-		if s.byName[string(k)] == nil {
-			fresh++
-		}
-	}
+	fresh := s.resolve(enc)
 	if fresh > 0 && len(s.byName)+fresh > s.limits.MaxKeys {
 		s.refusedKeys.Add(1)
 		return fmt.Errorf("%w: the limit is %d distinct keys", ErrTooManySets, s.limits.MaxKeys)
@@ -200,8 +196,27 @@ func (s *Store) admit(enc []byte) error {
 	return nil
 }
 
-// add appends a valid set that is not in the store; mu is held. Readers see it when n moves, and find it by Lookup when
-// its slot is written, in this order.
+// resolve puts the keys of a valid set into s.at and returns how many are new; mu is held.
+func (s *Store) resolve(enc []byte) (fresh int) {
+	s.at = s.at[:0]
+	for i := 0; len(enc) > 0; i++ {
+		var name []byte
+		name, _, enc, _ = next(enc)
+		if i < len(s.last) && s.last[i].name == string(name) {
+			s.at = append(s.at, s.last[i])
+			continue
+		}
+		k := s.byName[string(name)]
+		if k == nil {
+			fresh++
+		}
+		s.at = append(s.at, k)
+	}
+	return fresh
+}
+
+// add appends a valid set that is not in the store and whose keys are resolved; mu is held. Readers see it when n moves, and
+// find it by Lookup when its slot is written, in this order.
 func (s *Store) add(enc []byte, hash uint32) uint32 {
 	id := s.n.Load()
 	before := s.sets.Load()
@@ -209,21 +224,23 @@ func (s *Store) add(enc []byte, hash uint32) uint32 {
 		s.sets.Store(after)
 	}
 	size := int64(len(enc)) + 20
-	for rest := enc; len(rest) > 0; {
-		var k, v []byte
-		k, v, rest, _ = next(rest)
-		ki := s.byName[string(k)]
-		if ki == nil {
-			ki = s.newKey(string(k), id)
-			size += int64(len(k)) + 400
+	for i, rest := 0, enc; len(rest) > 0; i++ {
+		var name, value []byte
+		name, value, rest, _ = next(rest)
+		k := s.at[i]
+		if k == nil {
+			k = s.newKey(string(name), id)
+			s.at[i] = k
+			size += int64(len(name)) + 400
 		}
-		code, grown := ki.values.intern(v, id)
+		code, grown := k.values.intern(value, id)
 		if grown {
-			size += int64(len(v)) + 16
+			size += int64(len(value)) + 16
 		}
-		ki.col.append(id, code)
+		k.col.append(id, code)
 		size += 4
 	}
+	s.last, s.at = s.at, s.last
 	s.bytes.Add(size)
 	s.n.Store(id + 1)
 	if t := s.table.Load(); t.full(id) {

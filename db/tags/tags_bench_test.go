@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
 )
 
 // wide makes the i-th set of 18 tags with values of 16 characters: 8 of low, 6 of middle, 4 of high cardinality.
@@ -42,7 +44,8 @@ func BenchmarkIntern(b *testing.B) {
 	sets := wideSets(n)
 	b.Run("miss/tags=18", func(b *testing.B) {
 		var bytes uint64
-		for b.Loop() {
+		for range b.N {
+			b.StopTimer()
 			before := heap()
 			s := New(Limits{})
 			b.StartTimer()
@@ -107,4 +110,38 @@ func BenchmarkView(b *testing.B) {
 	})
 	run("dense/warm", func() { v.Dense("tag_08") })
 	run("range", func() { v.AppendRange(nil, 1, 10_001) })
+}
+
+// BenchmarkPostings is the index that was not built: a bitmap of ids per value. It shows what the columns save.
+func BenchmarkPostings(b *testing.B) {
+	const n = 100_000
+	sets := wideSets(n)
+	var bytes uint64
+	index := map[string]map[string]*roaring.Bitmap{}
+	for range b.N {
+		b.StopTimer()
+		before := heap()
+		index = map[string]map[string]*roaring.Bitmap{}
+		b.StartTimer()
+		for id, enc := range sets {
+			Each(enc, func(k, v []byte) {
+				values := index[string(k)]
+				if values == nil {
+					values = map[string]*roaring.Bitmap{}
+					index[string(k)] = values
+				}
+				ids := values[string(v)]
+				if ids == nil {
+					ids = roaring.New()
+					values[string(v)] = ids
+				}
+				ids.Add(uint32(id))
+			})
+		}
+		b.StopTimer()
+		bytes = heap() - before
+		runtime.KeepAlive(index)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/set")
+	b.ReportMetric(float64(bytes)/n, "B/set")
 }

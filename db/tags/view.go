@@ -213,107 +213,21 @@ func (v *View) Has(key string) *roaring.Bitmap {
 
 // Missing returns the ids of the sets that do not have the key, the empty set among them.
 func (v *View) Missing(key string) *roaring.Bitmap {
-	b := v.Has(key)
-	b.Flip(0, uint64(v.n))
-	return b
-}
-
-// gather collects ids that arrive in ascending order: in a list while they are few, then as bits.
-type gather struct {
-	n     uint32 // ids are below
-	ids   []uint32
-	words []uint64
-}
-
-func (g *gather) add(id uint32) {
-	if g.words == nil {
-		if len(g.ids) < int(g.n/64)+64 {
-			g.ids = append(g.ids, id)
-			return
-		}
-		g.toWords()
+	g := gather{n: v.n}
+	g.toWords()
+	if k := v.key(key); k != nil {
+		k.col.scan(k.first, v.n, nil, func(sp *span) { g.all(sp) })
 	}
-	g.words[id>>6] |= 1 << (id & 63)
-}
-
-func (g *gather) toWords() {
-	g.words = make([]uint64, (g.n+63)/64)
-	for _, id := range g.ids {
-		g.words[id>>6] |= 1 << (id & 63)
+	for i := range g.words {
+		g.words[i] = ^g.words[i]
 	}
-}
-
-func (g *gather) bitmap() *roaring.Bitmap {
-	var b *roaring.Bitmap
-	if g.words != nil {
-		b = roaring.FromDense(g.words, false)
-	} else {
-		b = roaring.New()
-		b.AddMany(g.ids)
+	last := v.n >> 6
+	if v.n&63 != 0 {
+		g.words[last] &= 1<<(v.n&63) - 1
+		last++
 	}
-	b.RunOptimize()
-	return b
-}
-
-// all takes every set of the span.
-func (g *gather) all(sp *span) {
-	if sp.ids == nil {
-		if g.words == nil {
-			g.toWords()
-		}
-		for i := range uint32(sp.n) {
-			id := sp.base + i
-			g.words[id>>6] |= 1 << (id & 63)
-		}
-		return
-	}
-	for _, off := range sp.ids {
-		g.add(sp.base + uint32(off))
-	}
-}
-
-// equal takes the sets of the span that have the code.
-func (g *gather) equal(sp *span, code uint32) {
-	switch {
-	case sp.codes == nil:
-		if sp.lo == code {
-			g.all(sp)
-		}
-	case sp.ids == nil:
-		for i, c := range sp.codes {
-			if c == code {
-				g.add(sp.base + uint32(i))
-			}
-		}
-	default:
-		for i, c := range sp.codes[:len(sp.ids)] {
-			if c == code {
-				g.add(sp.base + uint32(sp.ids[i]))
-			}
-		}
-	}
-}
-
-// match takes the sets of the span whose code has its bit set.
-func (g *gather) match(sp *span, lut []uint64) {
-	switch {
-	case sp.codes == nil:
-		if sp.lo>>6 < uint32(len(lut)) && lut[sp.lo>>6]>>(sp.lo&63)&1 != 0 {
-			g.all(sp)
-		}
-	case sp.ids == nil:
-		for i, c := range sp.codes {
-			if c>>6 < uint32(len(lut)) && lut[c>>6]>>(c&63)&1 != 0 {
-				g.add(sp.base + uint32(i))
-			}
-		}
-	default:
-		for i, c := range sp.codes[:len(sp.ids)] {
-			if c>>6 < uint32(len(lut)) && lut[c>>6]>>(c&63)&1 != 0 {
-				g.add(sp.base + uint32(sp.ids[i]))
-			}
-		}
-	}
+	g.words = g.words[:last]
+	return g.bitmap()
 }
 
 // Dense maps set ids to the values of one key, for grouping and projection without a look-up per row. Its slices are
@@ -398,20 +312,35 @@ func (v *View) extendDense(k *key) []uint32 {
 func (k *key) fillDense(out []uint32, from uint32) {
 	k.col.scan(from, uint32(len(out)), nil, func(sp *span) {
 		switch {
-		case sp.ids == nil && sp.codes == nil:
-			for i := range sp.n {
-				out[sp.base+uint32(i)] = sp.lo
-			}
+		case sp.w8 != nil:
+			spread(out[sp.base:], sp.ids, sp.w8, sp.lo)
+		case sp.w16 != nil:
+			spread(out[sp.base:], sp.ids, sp.w16, sp.lo)
+		case sp.w32 != nil:
+			spread(out[sp.base:], sp.ids, sp.w32, sp.lo)
 		case sp.ids == nil:
-			copy(out[sp.base:], sp.codes)
-		case sp.codes == nil:
+			for i := range out[sp.base : int(sp.base)+sp.n] {
+				out[int(sp.base)+i] = sp.lo
+			}
+		default:
 			for _, off := range sp.ids {
 				out[sp.base+uint32(off)] = sp.lo
 			}
-		default:
-			for i, off := range sp.ids {
-				out[sp.base+uint32(off)] = sp.codes[i]
-			}
 		}
 	})
+}
+
+// spread writes lo plus each code to its place.
+func spread[T code](out []uint32, ids []uint16, codes []T, lo uint32) {
+	if ids == nil {
+		out = out[:len(codes)]
+		for i, c := range codes {
+			out[i] = uint32(c) + lo
+		}
+		return
+	}
+	ids = ids[:len(codes)]
+	for i, c := range codes {
+		out[ids[i]] = uint32(c) + lo
+	}
 }
