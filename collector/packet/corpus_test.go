@@ -144,6 +144,10 @@ func compare(t *testing.T, path string, n int, c captured, p *Packet, err error)
 			bad("IPv6", *p, v)
 		}
 	}
+	compareTransport(bad, p, below)
+}
+
+func compareTransport(bad func(string, any, any), p *Packet, below gopacket.Layer) {
 	switch v := below.(type) {
 	case *layers.TCP:
 		flags := map[uint16]bool{FlagFIN: v.FIN, FlagSYN: v.SYN, FlagRST: v.RST, FlagPSH: v.PSH, FlagACK: v.ACK, FlagURG: v.URG, FlagECE: v.ECE, FlagCWR: v.CWR, FlagNS: v.NS}
