@@ -43,14 +43,14 @@ func codeWidth(c byte) (w uint8, ok bool) {
 // packedLen is the number of bytes that n values of w bits take.
 func packedLen(n int, w uint8) int { return (n*int(w) + 7) / 8 }
 
-// appendPacked appends the low w bits of every value.
-func appendPacked(dst []byte, src []uint64, w uint8) []byte {
+// appendPacked appends the low w bits of every value less base.
+func appendPacked(dst []byte, src []uint64, w uint8, base uint64) []byte {
 	if w == 0 {
 		return dst
 	}
 	if w == 64 {
 		for _, v := range src {
-			dst = binary.LittleEndian.AppendUint64(dst, v)
+			dst = binary.LittleEndian.AppendUint64(dst, v-base)
 		}
 		return dst
 	}
@@ -58,11 +58,11 @@ func appendPacked(dst []byte, src []uint64, w uint8) []byte {
 	dst = slices.Grow(dst, (len(src)+7)/8*int(w)+8)
 	room := dst[at:cap(dst)]
 	full := len(src) &^ 7
-	packGroups(room, src[:full], w)
+	packGroups(room, src[:full], w, base)
 	if full < len(src) {
 		var last [8]uint64
 		copy(last[:], src[full:])
-		packGroups(room[full/8*int(w):], last[:], w)
+		packGroups(room[full/8*int(w):], last[:], w, base)
 	}
 	return dst[:at+size]
 }

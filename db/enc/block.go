@@ -23,72 +23,61 @@ type blockBuf struct {
 	u, r, pos, high [blockLen]uint64
 }
 
-// appendBlocks appends v, each less base, as groups.
-func appendBlocks[T word | uint16](dst []byte, v []T, base T, b *blockBuf) []byte {
+// appendBlocks appends v, each less base, as groups. try says whether differences are worth a look.
+func appendBlocks[T word | uint16](dst []byte, v []T, base T, b *blockBuf, try bool) []byte {
 	for len(v) > 0 {
 		k := min(len(v), blockLen)
 		u := b.u[:k]
+		first := uint64(v[0]) - uint64(base)
+		lo, hi := first, first
 		for i, x := range v[:k] {
-			u[i] = uint64(x) - uint64(base)
+			y := uint64(x) - uint64(base)
+			u[i] = y
+			lo, hi = min(lo, y), max(hi, y)
 		}
-		dst = appendBlock(dst, u, b)
+		dst = appendBlock(dst, u, lo, hi, b, try)
 		v = v[k:]
 	}
 	return dst
 }
 
-// appendBlock appends one group of 1..blockLen values.
-func appendBlock(dst []byte, u []uint64, b *blockBuf) []byte {
-	lo, hi, dlo, dhi := blockStats(u)
-	wFor, wDelta := widthOf(hi-lo), widthOf(uint64(dhi)-uint64(dlo))
-	costFor := len(u)*int(wFor) + 8*uvarintLen(lo)
-	costDelta := (len(u)-1)*int(wDelta) + 8*uvarintLen(u[0]) + 8*uvarintLen(zigzag(dlo))
-	// A rising sequence with one gap is as wide either way, but only its differences can be patched.
-	rising := dlo >= 0 && wDelta <= wFor && len(u) >= 64
-	if wFor == 0 || costDelta >= costFor && !rising {
-		r := b.r[:len(u)]
-		for i, x := range u {
-			r[i] = x - lo
-		}
-		return appendResiduals(dst, r, 0, wFor, lo, 0, b)
+// appendBlock appends one group of 1..blockLen values between lo and hi.
+func appendBlock(dst []byte, u []uint64, lo, hi uint64, b *blockBuf, try bool) []byte {
+	w := widthOf(hi - lo)
+	if !try || w == 0 || len(u) < 2 {
+		return appendResiduals(dst, u, 0, w, lo, lo, b)
 	}
 	r := b.r[:len(u)-1]
 	prev := u[0]
+	dlo, dhi := int64(u[1]-prev), int64(u[1]-prev)
 	for i, x := range u[1:] {
-		r[i] = x - prev - uint64(dlo)
-		prev = x
-	}
-	return appendResiduals(dst, r, headDelta, wDelta, u[0], dlo, b)
-}
-
-// blockStats returns the bounds of the values and of their differences.
-func blockStats(u []uint64) (lo, hi uint64, dlo, dhi int64) {
-	lo, hi = u[0], u[0]
-	if len(u) > 1 {
-		dlo = int64(u[1] - u[0])
-		dhi = dlo
-	}
-	prev := u[0]
-	for _, x := range u[1:] {
-		lo, hi = min(lo, x), max(hi, x)
 		d := int64(x - prev)
+		r[i] = uint64(d)
 		dlo, dhi = min(dlo, d), max(dhi, d)
 		prev = x
 	}
-	return lo, hi, dlo, dhi
+	wd := widthOf(uint64(dhi) - uint64(dlo))
+	cost := len(u)*int(w) + 8*uvarintLen(lo)
+	costDelta := len(r)*int(wd) + 8*uvarintLen(u[0]) + 8*uvarintLen(zigzag(dlo))
+	// A rising sequence with one gap is as wide either way, but only its differences can be patched.
+	rising := dlo >= 0 && wd <= w && len(u) >= 64
+	if costDelta >= cost && !rising {
+		return appendResiduals(dst, u, 0, w, lo, lo, b)
+	}
+	return appendResiduals(dst, r, headDelta, wd, u[0], uint64(dlo), b)
 }
 
-// appendResiduals appends a group's head and its packed values r, at most w bits wide, patching outliers where that is
-// smaller.
-func appendResiduals(dst []byte, r []uint64, flags byte, w uint8, base uint64, step int64, b *blockBuf) []byte {
+// appendResiduals appends a group's head and its packed values, r less sub, at most w bits wide, patching outliers where that
+// is smaller. base is the field of that name, sub the step when flags say delta.
+func appendResiduals(dst []byte, r []uint64, flags byte, w uint8, base, sub uint64, b *blockBuf) []byte {
 	count := 0
 	var hw uint8
-	if pw := patchWidth(r, w); pw < w {
+	if pw := patchWidth(r, sub, w); pw < w {
 		var all uint64
 		for i, x := range r {
-			if x>>pw != 0 {
-				b.pos[count], b.high[count] = uint64(i), x>>pw
-				all |= x >> pw
+			if h := (x - sub) >> pw; h != 0 {
+				b.pos[count], b.high[count] = uint64(i), h
+				all |= h
 				count++
 			}
 		}
@@ -101,28 +90,28 @@ func appendResiduals(dst []byte, r []uint64, flags byte, w uint8, base uint64, s
 	dst = append(dst, flags|widthCode(w))
 	dst = binary.AppendUvarint(dst, base)
 	if flags&headDelta != 0 {
-		dst = binary.AppendVarint(dst, step)
+		dst = binary.AppendVarint(dst, int64(sub))
 	}
-	dst = appendPacked(dst, r, w)
+	dst = appendPacked(dst, r, w, sub)
 	if flags&headPatched != 0 {
 		dst = binary.AppendUvarint(dst, uint64(count))
 		dst = append(dst, widthCode(hw))
-		dst = appendPacked(dst, b.pos[:count], posBits)
-		dst = appendPacked(dst, b.high[:count], hw)
+		dst = appendPacked(dst, b.pos[:count], posBits, 0)
+		dst = appendPacked(dst, b.high[:count], hw, 0)
 	}
 	return dst
 }
 
-// patchWidth guesses from a sample of r, all at most w bits wide, the width at which packing and patching are cheapest.
-func patchWidth(r []uint64, w uint8) uint8 {
+// patchWidth guesses from a sample of r less sub, all at most w bits wide, the width at which packing and patching are cheapest.
+func patchWidth(r []uint64, sub uint64, w uint8) uint8 {
 	if w < 2 || len(r) < 16 {
 		return w
 	}
 	var hist [65]uint16
-	step := max(1, len(r)/256)
+	step := max(1, len(r)/128)
 	samples := 0
 	for i := 0; i < len(r); i += step {
-		hist[bits.Len64(r[i])]++
+		hist[bits.Len64(r[i]-sub)]++
 		samples++
 	}
 	best, bestCost := w, samples*int(w)

@@ -94,7 +94,7 @@ func BenchmarkFloat64(b *testing.B) {
 func BenchmarkUnpack(b *testing.B) {
 	v := make([]uint64, benchN)
 	for _, w := range []uint8{1, 4, 7, 8, 12, 16, 20, 24, 32, 40, 57} {
-		src := append(appendPacked(nil, v, w), make([]byte, 16)...)
+		src := append(appendPacked(nil, v, w, 0), make([]byte, 16)...)
 		b.Run(fmt.Sprintf("int64/width=%d", w), func(b *testing.B) {
 			dst := make([]int64, 1024)
 			for b.Loop() {

@@ -219,7 +219,7 @@ func TestPackEveryWidth(t *testing.T) {
 					want[i] = r.Uint64() >> (64 - w)
 				}
 			}
-			src := appendPacked(nil, want, w)
+			src := appendPacked(nil, want, w, 0)
 			if len(src) != packedLen(n, w) {
 				t.Fatalf("width %d: %d bytes for %d values", w, len(src), n)
 			}

@@ -40,13 +40,13 @@ switch w {
 		fmt.Fprintf(b, "case %d: return unpack%d(dst, src, base)\n", w, w)
 	}
 	b.WriteString("}\nreturn 0\n}\n\n")
-	b.WriteString(`// packGroups packs the low w bits of each value of src, whose length is a multiple of eight. dst has len(src)/8*w+8 bytes
+	b.WriteString(`// packGroups packs the low w bits of each value of src less base. The length of src is a multiple of eight. dst has len(src)/8*w+8 bytes
 // at least; the last eight may be overwritten with zeros.
-func packGroups(dst []byte, src []uint64, w uint8) {
+func packGroups(dst []byte, src []uint64, w uint8, base uint64) {
 switch w {
 `)
 	for w := 1; w <= maxWidth; w++ {
-		fmt.Fprintf(b, "case %d: pack%d(dst, src)\n", w, w)
+		fmt.Fprintf(b, "case %d: pack%d(dst, src, base)\n", w, w)
 	}
 	b.WriteString("}\n}\n\n")
 }
@@ -76,10 +76,10 @@ func unpack(b *bytes.Buffer, w int) {
 func pack(b *bytes.Buffer, w int) {
 	words := (w + 7) / 8
 	mask := fmt.Sprintf("%#x", uint64(1)<<w-1)
-	fmt.Fprintf(b, "func pack%d(dst []byte, src []uint64) {\nfor len(src) >= 8 {\n", w)
+	fmt.Fprintf(b, "func pack%d(dst []byte, src []uint64, base uint64) {\nfor len(src) >= 8 {\n", w)
 	fmt.Fprintf(b, "s := (*[8]uint64)(src)\nd := (*[%d]byte)(dst)\n", words*8)
 	for k := 0; k < 8; k++ {
-		fmt.Fprintf(b, "v%d := s[%d] & %s\n", k, k, mask)
+		fmt.Fprintf(b, "v%d := (s[%d] - base) & %s\n", k, k, mask)
 	}
 	for j := 0; j < words; j++ {
 		fmt.Fprintf(b, "binary.LittleEndian.PutUint64(d[%d:%d], ", j*8, j*8+8)

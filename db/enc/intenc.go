@@ -44,6 +44,7 @@ type intStats struct {
 	// From the sample:
 	cost     int    // bits of the whole column as blocks
 	wide     int    // bits that a value needs unpatched
+	delta    bool   // differences may be narrower
 	distinct int    // estimated number of distinct values, 0 when too many to tell
 	mode     uint64 // the most frequent value less the minimum
 	modeFrac float64
@@ -81,10 +82,13 @@ func appendInts[T word](dst []byte, v []T, s *scratch, scale bool) []byte {
 	}
 	at := len(dst)
 	dst, ok := appendChosen(dst, v, lo, &st, s)
+	if !ok && st.cost > code64*st.n {
+		return appendRaw(appendRange(append(dst, codecRaw), lo, &st), v)
+	}
 	if !ok || len(dst)-at > blocksBound(&st) {
 		dst = append(dst[:at], codecBlocks)
 		dst = appendRange(dst, lo, &st)
-		dst = appendBlocks(dst, v, lo, &s.blocks)
+		dst = appendBlocks(dst, v, lo, &s.blocks, st.delta)
 	}
 	if size := int(unsafe.Sizeof(v[0])) * len(v); len(dst)-at > size+16 {
 		dst = append(dst[:at], codecRaw)
@@ -160,6 +164,7 @@ func sampleInts[T word](st *intStats, v []T, lo T, s *scratch) {
 	perDelta, _ := deltas.patched(k)
 	st.cost = min(perValue, perDelta) * len(v) / k
 	st.wide = wide
+	st.delta = perDelta <= perValue+k/2
 	slices.Sort(sample)
 	distinct, run, best := 0, 0, 0
 	for i, x := range sample {
@@ -287,7 +292,7 @@ func appendChosen[T word](dst []byte, v []T, lo T, st *intStats, s *scratch) (ou
 
 // appendNested appends vals as blocks behind the length of those bytes.
 func appendNested(dst []byte, vals []uint64, s *scratch) []byte {
-	s.tmp = appendBlocks(s.tmp[:0], vals, 0, &s.blocks)
+	s.tmp = appendBlocks(s.tmp[:0], vals, 0, &s.blocks, true)
 	dst = binary.AppendUvarint(dst, uint64(len(s.tmp)))
 	return append(dst, s.tmp...)
 }
@@ -308,7 +313,7 @@ func appendRLE[T word](dst []byte, v []T, lo T, st *intStats, s *scratch) []byte
 	dst = appendRange(append(dst, codecRLE), lo, st)
 	dst = binary.AppendUvarint(dst, uint64(len(vals)))
 	dst = appendNested(dst, vals, s)
-	return appendBlocks(dst, lens, 0, &s.blocks)
+	return appendBlocks(dst, lens, 0, &s.blocks, false)
 }
 
 func appendSparse[T word](dst []byte, v []T, lo T, st *intStats, s *scratch) ([]byte, bool) {
@@ -333,7 +338,7 @@ func appendSparse[T word](dst []byte, v []T, lo T, st *intStats, s *scratch) ([]
 	dst = binary.AppendUvarint(dst, st.mode)
 	dst = binary.AppendUvarint(dst, uint64(len(vals)))
 	dst = appendNested(dst, gaps, s)
-	return appendBlocks(dst, vals, 0, &s.blocks), true
+	return appendBlocks(dst, vals, 0, &s.blocks, true), true
 }
 
 func appendDict[T word](dst []byte, v []T, lo T, st *intStats, s *scratch) ([]byte, bool) {
@@ -369,5 +374,5 @@ func appendDict[T word](dst []byte, v []T, lo T, st *intStats, s *scratch) ([]by
 	dst = appendRange(append(dst, codecDict), lo, st)
 	dst = binary.AppendUvarint(dst, uint64(size))
 	dst = appendNested(dst, s.dict[:size], s)
-	return appendBlocks(dst, codes, 0, &s.blocks), true
+	return appendBlocks(dst, codes, 0, &s.blocks, false), true
 }

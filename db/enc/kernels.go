@@ -126,124 +126,124 @@ func unpackGroups[T word](dst []T, src []byte, w uint8, base T) int {
 	return 0
 }
 
-// packGroups packs the low w bits of each value of src, whose length is a multiple of eight. dst has len(src)/8*w+8 bytes
+// packGroups packs the low w bits of each value of src less base. The length of src is a multiple of eight. dst has len(src)/8*w+8 bytes
 // at least; the last eight may be overwritten with zeros.
-func packGroups(dst []byte, src []uint64, w uint8) {
+func packGroups(dst []byte, src []uint64, w uint8, base uint64) {
 	switch w {
 	case 1:
-		pack1(dst, src)
+		pack1(dst, src, base)
 	case 2:
-		pack2(dst, src)
+		pack2(dst, src, base)
 	case 3:
-		pack3(dst, src)
+		pack3(dst, src, base)
 	case 4:
-		pack4(dst, src)
+		pack4(dst, src, base)
 	case 5:
-		pack5(dst, src)
+		pack5(dst, src, base)
 	case 6:
-		pack6(dst, src)
+		pack6(dst, src, base)
 	case 7:
-		pack7(dst, src)
+		pack7(dst, src, base)
 	case 8:
-		pack8(dst, src)
+		pack8(dst, src, base)
 	case 9:
-		pack9(dst, src)
+		pack9(dst, src, base)
 	case 10:
-		pack10(dst, src)
+		pack10(dst, src, base)
 	case 11:
-		pack11(dst, src)
+		pack11(dst, src, base)
 	case 12:
-		pack12(dst, src)
+		pack12(dst, src, base)
 	case 13:
-		pack13(dst, src)
+		pack13(dst, src, base)
 	case 14:
-		pack14(dst, src)
+		pack14(dst, src, base)
 	case 15:
-		pack15(dst, src)
+		pack15(dst, src, base)
 	case 16:
-		pack16(dst, src)
+		pack16(dst, src, base)
 	case 17:
-		pack17(dst, src)
+		pack17(dst, src, base)
 	case 18:
-		pack18(dst, src)
+		pack18(dst, src, base)
 	case 19:
-		pack19(dst, src)
+		pack19(dst, src, base)
 	case 20:
-		pack20(dst, src)
+		pack20(dst, src, base)
 	case 21:
-		pack21(dst, src)
+		pack21(dst, src, base)
 	case 22:
-		pack22(dst, src)
+		pack22(dst, src, base)
 	case 23:
-		pack23(dst, src)
+		pack23(dst, src, base)
 	case 24:
-		pack24(dst, src)
+		pack24(dst, src, base)
 	case 25:
-		pack25(dst, src)
+		pack25(dst, src, base)
 	case 26:
-		pack26(dst, src)
+		pack26(dst, src, base)
 	case 27:
-		pack27(dst, src)
+		pack27(dst, src, base)
 	case 28:
-		pack28(dst, src)
+		pack28(dst, src, base)
 	case 29:
-		pack29(dst, src)
+		pack29(dst, src, base)
 	case 30:
-		pack30(dst, src)
+		pack30(dst, src, base)
 	case 31:
-		pack31(dst, src)
+		pack31(dst, src, base)
 	case 32:
-		pack32(dst, src)
+		pack32(dst, src, base)
 	case 33:
-		pack33(dst, src)
+		pack33(dst, src, base)
 	case 34:
-		pack34(dst, src)
+		pack34(dst, src, base)
 	case 35:
-		pack35(dst, src)
+		pack35(dst, src, base)
 	case 36:
-		pack36(dst, src)
+		pack36(dst, src, base)
 	case 37:
-		pack37(dst, src)
+		pack37(dst, src, base)
 	case 38:
-		pack38(dst, src)
+		pack38(dst, src, base)
 	case 39:
-		pack39(dst, src)
+		pack39(dst, src, base)
 	case 40:
-		pack40(dst, src)
+		pack40(dst, src, base)
 	case 41:
-		pack41(dst, src)
+		pack41(dst, src, base)
 	case 42:
-		pack42(dst, src)
+		pack42(dst, src, base)
 	case 43:
-		pack43(dst, src)
+		pack43(dst, src, base)
 	case 44:
-		pack44(dst, src)
+		pack44(dst, src, base)
 	case 45:
-		pack45(dst, src)
+		pack45(dst, src, base)
 	case 46:
-		pack46(dst, src)
+		pack46(dst, src, base)
 	case 47:
-		pack47(dst, src)
+		pack47(dst, src, base)
 	case 48:
-		pack48(dst, src)
+		pack48(dst, src, base)
 	case 49:
-		pack49(dst, src)
+		pack49(dst, src, base)
 	case 50:
-		pack50(dst, src)
+		pack50(dst, src, base)
 	case 51:
-		pack51(dst, src)
+		pack51(dst, src, base)
 	case 52:
-		pack52(dst, src)
+		pack52(dst, src, base)
 	case 53:
-		pack53(dst, src)
+		pack53(dst, src, base)
 	case 54:
-		pack54(dst, src)
+		pack54(dst, src, base)
 	case 55:
-		pack55(dst, src)
+		pack55(dst, src, base)
 	case 56:
-		pack56(dst, src)
+		pack56(dst, src, base)
 	case 57:
-		pack57(dst, src)
+		pack57(dst, src, base)
 	}
 }
 
@@ -267,18 +267,18 @@ func unpack1[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack1(dst []byte, src []uint64) {
+func pack1(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[8]byte)(dst)
-		v0 := s[0] & 0x1
-		v1 := s[1] & 0x1
-		v2 := s[2] & 0x1
-		v3 := s[3] & 0x1
-		v4 := s[4] & 0x1
-		v5 := s[5] & 0x1
-		v6 := s[6] & 0x1
-		v7 := s[7] & 0x1
+		v0 := (s[0] - base) & 0x1
+		v1 := (s[1] - base) & 0x1
+		v2 := (s[2] - base) & 0x1
+		v3 := (s[3] - base) & 0x1
+		v4 := (s[4] - base) & 0x1
+		v5 := (s[5] - base) & 0x1
+		v6 := (s[6] - base) & 0x1
+		v7 := (s[7] - base) & 0x1
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<1|v2<<2|v3<<3|v4<<4|v5<<5|v6<<6|v7<<7)
 		dst = dst[1:]
 		src = src[8:]
@@ -305,18 +305,18 @@ func unpack2[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack2(dst []byte, src []uint64) {
+func pack2(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[8]byte)(dst)
-		v0 := s[0] & 0x3
-		v1 := s[1] & 0x3
-		v2 := s[2] & 0x3
-		v3 := s[3] & 0x3
-		v4 := s[4] & 0x3
-		v5 := s[5] & 0x3
-		v6 := s[6] & 0x3
-		v7 := s[7] & 0x3
+		v0 := (s[0] - base) & 0x3
+		v1 := (s[1] - base) & 0x3
+		v2 := (s[2] - base) & 0x3
+		v3 := (s[3] - base) & 0x3
+		v4 := (s[4] - base) & 0x3
+		v5 := (s[5] - base) & 0x3
+		v6 := (s[6] - base) & 0x3
+		v7 := (s[7] - base) & 0x3
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<2|v2<<4|v3<<6|v4<<8|v5<<10|v6<<12|v7<<14)
 		dst = dst[2:]
 		src = src[8:]
@@ -343,18 +343,18 @@ func unpack3[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack3(dst []byte, src []uint64) {
+func pack3(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[8]byte)(dst)
-		v0 := s[0] & 0x7
-		v1 := s[1] & 0x7
-		v2 := s[2] & 0x7
-		v3 := s[3] & 0x7
-		v4 := s[4] & 0x7
-		v5 := s[5] & 0x7
-		v6 := s[6] & 0x7
-		v7 := s[7] & 0x7
+		v0 := (s[0] - base) & 0x7
+		v1 := (s[1] - base) & 0x7
+		v2 := (s[2] - base) & 0x7
+		v3 := (s[3] - base) & 0x7
+		v4 := (s[4] - base) & 0x7
+		v5 := (s[5] - base) & 0x7
+		v6 := (s[6] - base) & 0x7
+		v7 := (s[7] - base) & 0x7
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<3|v2<<6|v3<<9|v4<<12|v5<<15|v6<<18|v7<<21)
 		dst = dst[3:]
 		src = src[8:]
@@ -381,18 +381,18 @@ func unpack4[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack4(dst []byte, src []uint64) {
+func pack4(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[8]byte)(dst)
-		v0 := s[0] & 0xf
-		v1 := s[1] & 0xf
-		v2 := s[2] & 0xf
-		v3 := s[3] & 0xf
-		v4 := s[4] & 0xf
-		v5 := s[5] & 0xf
-		v6 := s[6] & 0xf
-		v7 := s[7] & 0xf
+		v0 := (s[0] - base) & 0xf
+		v1 := (s[1] - base) & 0xf
+		v2 := (s[2] - base) & 0xf
+		v3 := (s[3] - base) & 0xf
+		v4 := (s[4] - base) & 0xf
+		v5 := (s[5] - base) & 0xf
+		v6 := (s[6] - base) & 0xf
+		v7 := (s[7] - base) & 0xf
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<4|v2<<8|v3<<12|v4<<16|v5<<20|v6<<24|v7<<28)
 		dst = dst[4:]
 		src = src[8:]
@@ -419,18 +419,18 @@ func unpack5[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack5(dst []byte, src []uint64) {
+func pack5(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[8]byte)(dst)
-		v0 := s[0] & 0x1f
-		v1 := s[1] & 0x1f
-		v2 := s[2] & 0x1f
-		v3 := s[3] & 0x1f
-		v4 := s[4] & 0x1f
-		v5 := s[5] & 0x1f
-		v6 := s[6] & 0x1f
-		v7 := s[7] & 0x1f
+		v0 := (s[0] - base) & 0x1f
+		v1 := (s[1] - base) & 0x1f
+		v2 := (s[2] - base) & 0x1f
+		v3 := (s[3] - base) & 0x1f
+		v4 := (s[4] - base) & 0x1f
+		v5 := (s[5] - base) & 0x1f
+		v6 := (s[6] - base) & 0x1f
+		v7 := (s[7] - base) & 0x1f
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<5|v2<<10|v3<<15|v4<<20|v5<<25|v6<<30|v7<<35)
 		dst = dst[5:]
 		src = src[8:]
@@ -457,18 +457,18 @@ func unpack6[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack6(dst []byte, src []uint64) {
+func pack6(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[8]byte)(dst)
-		v0 := s[0] & 0x3f
-		v1 := s[1] & 0x3f
-		v2 := s[2] & 0x3f
-		v3 := s[3] & 0x3f
-		v4 := s[4] & 0x3f
-		v5 := s[5] & 0x3f
-		v6 := s[6] & 0x3f
-		v7 := s[7] & 0x3f
+		v0 := (s[0] - base) & 0x3f
+		v1 := (s[1] - base) & 0x3f
+		v2 := (s[2] - base) & 0x3f
+		v3 := (s[3] - base) & 0x3f
+		v4 := (s[4] - base) & 0x3f
+		v5 := (s[5] - base) & 0x3f
+		v6 := (s[6] - base) & 0x3f
+		v7 := (s[7] - base) & 0x3f
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<6|v2<<12|v3<<18|v4<<24|v5<<30|v6<<36|v7<<42)
 		dst = dst[6:]
 		src = src[8:]
@@ -495,18 +495,18 @@ func unpack7[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack7(dst []byte, src []uint64) {
+func pack7(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[8]byte)(dst)
-		v0 := s[0] & 0x7f
-		v1 := s[1] & 0x7f
-		v2 := s[2] & 0x7f
-		v3 := s[3] & 0x7f
-		v4 := s[4] & 0x7f
-		v5 := s[5] & 0x7f
-		v6 := s[6] & 0x7f
-		v7 := s[7] & 0x7f
+		v0 := (s[0] - base) & 0x7f
+		v1 := (s[1] - base) & 0x7f
+		v2 := (s[2] - base) & 0x7f
+		v3 := (s[3] - base) & 0x7f
+		v4 := (s[4] - base) & 0x7f
+		v5 := (s[5] - base) & 0x7f
+		v6 := (s[6] - base) & 0x7f
+		v7 := (s[7] - base) & 0x7f
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<7|v2<<14|v3<<21|v4<<28|v5<<35|v6<<42|v7<<49)
 		dst = dst[7:]
 		src = src[8:]
@@ -533,18 +533,18 @@ func unpack8[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack8(dst []byte, src []uint64) {
+func pack8(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[8]byte)(dst)
-		v0 := s[0] & 0xff
-		v1 := s[1] & 0xff
-		v2 := s[2] & 0xff
-		v3 := s[3] & 0xff
-		v4 := s[4] & 0xff
-		v5 := s[5] & 0xff
-		v6 := s[6] & 0xff
-		v7 := s[7] & 0xff
+		v0 := (s[0] - base) & 0xff
+		v1 := (s[1] - base) & 0xff
+		v2 := (s[2] - base) & 0xff
+		v3 := (s[3] - base) & 0xff
+		v4 := (s[4] - base) & 0xff
+		v5 := (s[5] - base) & 0xff
+		v6 := (s[6] - base) & 0xff
+		v7 := (s[7] - base) & 0xff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<8|v2<<16|v3<<24|v4<<32|v5<<40|v6<<48|v7<<56)
 		dst = dst[8:]
 		src = src[8:]
@@ -570,18 +570,18 @@ func unpack9[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack9(dst []byte, src []uint64) {
+func pack9(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[16]byte)(dst)
-		v0 := s[0] & 0x1ff
-		v1 := s[1] & 0x1ff
-		v2 := s[2] & 0x1ff
-		v3 := s[3] & 0x1ff
-		v4 := s[4] & 0x1ff
-		v5 := s[5] & 0x1ff
-		v6 := s[6] & 0x1ff
-		v7 := s[7] & 0x1ff
+		v0 := (s[0] - base) & 0x1ff
+		v1 := (s[1] - base) & 0x1ff
+		v2 := (s[2] - base) & 0x1ff
+		v3 := (s[3] - base) & 0x1ff
+		v4 := (s[4] - base) & 0x1ff
+		v5 := (s[5] - base) & 0x1ff
+		v6 := (s[6] - base) & 0x1ff
+		v7 := (s[7] - base) & 0x1ff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<9|v2<<18|v3<<27|v4<<36|v5<<45|v6<<54|v7<<63)
 		binary.LittleEndian.PutUint64(d[8:16], v7>>1)
 		dst = dst[9:]
@@ -608,18 +608,18 @@ func unpack10[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack10(dst []byte, src []uint64) {
+func pack10(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[16]byte)(dst)
-		v0 := s[0] & 0x3ff
-		v1 := s[1] & 0x3ff
-		v2 := s[2] & 0x3ff
-		v3 := s[3] & 0x3ff
-		v4 := s[4] & 0x3ff
-		v5 := s[5] & 0x3ff
-		v6 := s[6] & 0x3ff
-		v7 := s[7] & 0x3ff
+		v0 := (s[0] - base) & 0x3ff
+		v1 := (s[1] - base) & 0x3ff
+		v2 := (s[2] - base) & 0x3ff
+		v3 := (s[3] - base) & 0x3ff
+		v4 := (s[4] - base) & 0x3ff
+		v5 := (s[5] - base) & 0x3ff
+		v6 := (s[6] - base) & 0x3ff
+		v7 := (s[7] - base) & 0x3ff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<10|v2<<20|v3<<30|v4<<40|v5<<50|v6<<60)
 		binary.LittleEndian.PutUint64(d[8:16], v6>>4|v7<<6)
 		dst = dst[10:]
@@ -646,18 +646,18 @@ func unpack11[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack11(dst []byte, src []uint64) {
+func pack11(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[16]byte)(dst)
-		v0 := s[0] & 0x7ff
-		v1 := s[1] & 0x7ff
-		v2 := s[2] & 0x7ff
-		v3 := s[3] & 0x7ff
-		v4 := s[4] & 0x7ff
-		v5 := s[5] & 0x7ff
-		v6 := s[6] & 0x7ff
-		v7 := s[7] & 0x7ff
+		v0 := (s[0] - base) & 0x7ff
+		v1 := (s[1] - base) & 0x7ff
+		v2 := (s[2] - base) & 0x7ff
+		v3 := (s[3] - base) & 0x7ff
+		v4 := (s[4] - base) & 0x7ff
+		v5 := (s[5] - base) & 0x7ff
+		v6 := (s[6] - base) & 0x7ff
+		v7 := (s[7] - base) & 0x7ff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<11|v2<<22|v3<<33|v4<<44|v5<<55)
 		binary.LittleEndian.PutUint64(d[8:16], v5>>9|v6<<2|v7<<13)
 		dst = dst[11:]
@@ -684,18 +684,18 @@ func unpack12[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack12(dst []byte, src []uint64) {
+func pack12(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[16]byte)(dst)
-		v0 := s[0] & 0xfff
-		v1 := s[1] & 0xfff
-		v2 := s[2] & 0xfff
-		v3 := s[3] & 0xfff
-		v4 := s[4] & 0xfff
-		v5 := s[5] & 0xfff
-		v6 := s[6] & 0xfff
-		v7 := s[7] & 0xfff
+		v0 := (s[0] - base) & 0xfff
+		v1 := (s[1] - base) & 0xfff
+		v2 := (s[2] - base) & 0xfff
+		v3 := (s[3] - base) & 0xfff
+		v4 := (s[4] - base) & 0xfff
+		v5 := (s[5] - base) & 0xfff
+		v6 := (s[6] - base) & 0xfff
+		v7 := (s[7] - base) & 0xfff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<12|v2<<24|v3<<36|v4<<48|v5<<60)
 		binary.LittleEndian.PutUint64(d[8:16], v5>>4|v6<<8|v7<<20)
 		dst = dst[12:]
@@ -722,18 +722,18 @@ func unpack13[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack13(dst []byte, src []uint64) {
+func pack13(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[16]byte)(dst)
-		v0 := s[0] & 0x1fff
-		v1 := s[1] & 0x1fff
-		v2 := s[2] & 0x1fff
-		v3 := s[3] & 0x1fff
-		v4 := s[4] & 0x1fff
-		v5 := s[5] & 0x1fff
-		v6 := s[6] & 0x1fff
-		v7 := s[7] & 0x1fff
+		v0 := (s[0] - base) & 0x1fff
+		v1 := (s[1] - base) & 0x1fff
+		v2 := (s[2] - base) & 0x1fff
+		v3 := (s[3] - base) & 0x1fff
+		v4 := (s[4] - base) & 0x1fff
+		v5 := (s[5] - base) & 0x1fff
+		v6 := (s[6] - base) & 0x1fff
+		v7 := (s[7] - base) & 0x1fff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<13|v2<<26|v3<<39|v4<<52)
 		binary.LittleEndian.PutUint64(d[8:16], v4>>12|v5<<1|v6<<14|v7<<27)
 		dst = dst[13:]
@@ -760,18 +760,18 @@ func unpack14[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack14(dst []byte, src []uint64) {
+func pack14(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[16]byte)(dst)
-		v0 := s[0] & 0x3fff
-		v1 := s[1] & 0x3fff
-		v2 := s[2] & 0x3fff
-		v3 := s[3] & 0x3fff
-		v4 := s[4] & 0x3fff
-		v5 := s[5] & 0x3fff
-		v6 := s[6] & 0x3fff
-		v7 := s[7] & 0x3fff
+		v0 := (s[0] - base) & 0x3fff
+		v1 := (s[1] - base) & 0x3fff
+		v2 := (s[2] - base) & 0x3fff
+		v3 := (s[3] - base) & 0x3fff
+		v4 := (s[4] - base) & 0x3fff
+		v5 := (s[5] - base) & 0x3fff
+		v6 := (s[6] - base) & 0x3fff
+		v7 := (s[7] - base) & 0x3fff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<14|v2<<28|v3<<42|v4<<56)
 		binary.LittleEndian.PutUint64(d[8:16], v4>>8|v5<<6|v6<<20|v7<<34)
 		dst = dst[14:]
@@ -798,18 +798,18 @@ func unpack15[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack15(dst []byte, src []uint64) {
+func pack15(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[16]byte)(dst)
-		v0 := s[0] & 0x7fff
-		v1 := s[1] & 0x7fff
-		v2 := s[2] & 0x7fff
-		v3 := s[3] & 0x7fff
-		v4 := s[4] & 0x7fff
-		v5 := s[5] & 0x7fff
-		v6 := s[6] & 0x7fff
-		v7 := s[7] & 0x7fff
+		v0 := (s[0] - base) & 0x7fff
+		v1 := (s[1] - base) & 0x7fff
+		v2 := (s[2] - base) & 0x7fff
+		v3 := (s[3] - base) & 0x7fff
+		v4 := (s[4] - base) & 0x7fff
+		v5 := (s[5] - base) & 0x7fff
+		v6 := (s[6] - base) & 0x7fff
+		v7 := (s[7] - base) & 0x7fff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<15|v2<<30|v3<<45|v4<<60)
 		binary.LittleEndian.PutUint64(d[8:16], v4>>4|v5<<11|v6<<26|v7<<41)
 		dst = dst[15:]
@@ -836,18 +836,18 @@ func unpack16[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack16(dst []byte, src []uint64) {
+func pack16(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[16]byte)(dst)
-		v0 := s[0] & 0xffff
-		v1 := s[1] & 0xffff
-		v2 := s[2] & 0xffff
-		v3 := s[3] & 0xffff
-		v4 := s[4] & 0xffff
-		v5 := s[5] & 0xffff
-		v6 := s[6] & 0xffff
-		v7 := s[7] & 0xffff
+		v0 := (s[0] - base) & 0xffff
+		v1 := (s[1] - base) & 0xffff
+		v2 := (s[2] - base) & 0xffff
+		v3 := (s[3] - base) & 0xffff
+		v4 := (s[4] - base) & 0xffff
+		v5 := (s[5] - base) & 0xffff
+		v6 := (s[6] - base) & 0xffff
+		v7 := (s[7] - base) & 0xffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<16|v2<<32|v3<<48)
 		binary.LittleEndian.PutUint64(d[8:16], v4<<0|v5<<16|v6<<32|v7<<48)
 		dst = dst[16:]
@@ -874,18 +874,18 @@ func unpack17[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack17(dst []byte, src []uint64) {
+func pack17(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[24]byte)(dst)
-		v0 := s[0] & 0x1ffff
-		v1 := s[1] & 0x1ffff
-		v2 := s[2] & 0x1ffff
-		v3 := s[3] & 0x1ffff
-		v4 := s[4] & 0x1ffff
-		v5 := s[5] & 0x1ffff
-		v6 := s[6] & 0x1ffff
-		v7 := s[7] & 0x1ffff
+		v0 := (s[0] - base) & 0x1ffff
+		v1 := (s[1] - base) & 0x1ffff
+		v2 := (s[2] - base) & 0x1ffff
+		v3 := (s[3] - base) & 0x1ffff
+		v4 := (s[4] - base) & 0x1ffff
+		v5 := (s[5] - base) & 0x1ffff
+		v6 := (s[6] - base) & 0x1ffff
+		v7 := (s[7] - base) & 0x1ffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<17|v2<<34|v3<<51)
 		binary.LittleEndian.PutUint64(d[8:16], v3>>13|v4<<4|v5<<21|v6<<38|v7<<55)
 		binary.LittleEndian.PutUint64(d[16:24], v7>>9)
@@ -913,18 +913,18 @@ func unpack18[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack18(dst []byte, src []uint64) {
+func pack18(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[24]byte)(dst)
-		v0 := s[0] & 0x3ffff
-		v1 := s[1] & 0x3ffff
-		v2 := s[2] & 0x3ffff
-		v3 := s[3] & 0x3ffff
-		v4 := s[4] & 0x3ffff
-		v5 := s[5] & 0x3ffff
-		v6 := s[6] & 0x3ffff
-		v7 := s[7] & 0x3ffff
+		v0 := (s[0] - base) & 0x3ffff
+		v1 := (s[1] - base) & 0x3ffff
+		v2 := (s[2] - base) & 0x3ffff
+		v3 := (s[3] - base) & 0x3ffff
+		v4 := (s[4] - base) & 0x3ffff
+		v5 := (s[5] - base) & 0x3ffff
+		v6 := (s[6] - base) & 0x3ffff
+		v7 := (s[7] - base) & 0x3ffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<18|v2<<36|v3<<54)
 		binary.LittleEndian.PutUint64(d[8:16], v3>>10|v4<<8|v5<<26|v6<<44|v7<<62)
 		binary.LittleEndian.PutUint64(d[16:24], v7>>2)
@@ -952,18 +952,18 @@ func unpack19[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack19(dst []byte, src []uint64) {
+func pack19(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[24]byte)(dst)
-		v0 := s[0] & 0x7ffff
-		v1 := s[1] & 0x7ffff
-		v2 := s[2] & 0x7ffff
-		v3 := s[3] & 0x7ffff
-		v4 := s[4] & 0x7ffff
-		v5 := s[5] & 0x7ffff
-		v6 := s[6] & 0x7ffff
-		v7 := s[7] & 0x7ffff
+		v0 := (s[0] - base) & 0x7ffff
+		v1 := (s[1] - base) & 0x7ffff
+		v2 := (s[2] - base) & 0x7ffff
+		v3 := (s[3] - base) & 0x7ffff
+		v4 := (s[4] - base) & 0x7ffff
+		v5 := (s[5] - base) & 0x7ffff
+		v6 := (s[6] - base) & 0x7ffff
+		v7 := (s[7] - base) & 0x7ffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<19|v2<<38|v3<<57)
 		binary.LittleEndian.PutUint64(d[8:16], v3>>7|v4<<12|v5<<31|v6<<50)
 		binary.LittleEndian.PutUint64(d[16:24], v6>>14|v7<<5)
@@ -991,18 +991,18 @@ func unpack20[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack20(dst []byte, src []uint64) {
+func pack20(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[24]byte)(dst)
-		v0 := s[0] & 0xfffff
-		v1 := s[1] & 0xfffff
-		v2 := s[2] & 0xfffff
-		v3 := s[3] & 0xfffff
-		v4 := s[4] & 0xfffff
-		v5 := s[5] & 0xfffff
-		v6 := s[6] & 0xfffff
-		v7 := s[7] & 0xfffff
+		v0 := (s[0] - base) & 0xfffff
+		v1 := (s[1] - base) & 0xfffff
+		v2 := (s[2] - base) & 0xfffff
+		v3 := (s[3] - base) & 0xfffff
+		v4 := (s[4] - base) & 0xfffff
+		v5 := (s[5] - base) & 0xfffff
+		v6 := (s[6] - base) & 0xfffff
+		v7 := (s[7] - base) & 0xfffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<20|v2<<40|v3<<60)
 		binary.LittleEndian.PutUint64(d[8:16], v3>>4|v4<<16|v5<<36|v6<<56)
 		binary.LittleEndian.PutUint64(d[16:24], v6>>8|v7<<12)
@@ -1030,18 +1030,18 @@ func unpack21[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack21(dst []byte, src []uint64) {
+func pack21(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[24]byte)(dst)
-		v0 := s[0] & 0x1fffff
-		v1 := s[1] & 0x1fffff
-		v2 := s[2] & 0x1fffff
-		v3 := s[3] & 0x1fffff
-		v4 := s[4] & 0x1fffff
-		v5 := s[5] & 0x1fffff
-		v6 := s[6] & 0x1fffff
-		v7 := s[7] & 0x1fffff
+		v0 := (s[0] - base) & 0x1fffff
+		v1 := (s[1] - base) & 0x1fffff
+		v2 := (s[2] - base) & 0x1fffff
+		v3 := (s[3] - base) & 0x1fffff
+		v4 := (s[4] - base) & 0x1fffff
+		v5 := (s[5] - base) & 0x1fffff
+		v6 := (s[6] - base) & 0x1fffff
+		v7 := (s[7] - base) & 0x1fffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<21|v2<<42|v3<<63)
 		binary.LittleEndian.PutUint64(d[8:16], v3>>1|v4<<20|v5<<41|v6<<62)
 		binary.LittleEndian.PutUint64(d[16:24], v6>>2|v7<<19)
@@ -1069,18 +1069,18 @@ func unpack22[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack22(dst []byte, src []uint64) {
+func pack22(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[24]byte)(dst)
-		v0 := s[0] & 0x3fffff
-		v1 := s[1] & 0x3fffff
-		v2 := s[2] & 0x3fffff
-		v3 := s[3] & 0x3fffff
-		v4 := s[4] & 0x3fffff
-		v5 := s[5] & 0x3fffff
-		v6 := s[6] & 0x3fffff
-		v7 := s[7] & 0x3fffff
+		v0 := (s[0] - base) & 0x3fffff
+		v1 := (s[1] - base) & 0x3fffff
+		v2 := (s[2] - base) & 0x3fffff
+		v3 := (s[3] - base) & 0x3fffff
+		v4 := (s[4] - base) & 0x3fffff
+		v5 := (s[5] - base) & 0x3fffff
+		v6 := (s[6] - base) & 0x3fffff
+		v7 := (s[7] - base) & 0x3fffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<22|v2<<44)
 		binary.LittleEndian.PutUint64(d[8:16], v2>>20|v3<<2|v4<<24|v5<<46)
 		binary.LittleEndian.PutUint64(d[16:24], v5>>18|v6<<4|v7<<26)
@@ -1108,18 +1108,18 @@ func unpack23[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack23(dst []byte, src []uint64) {
+func pack23(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[24]byte)(dst)
-		v0 := s[0] & 0x7fffff
-		v1 := s[1] & 0x7fffff
-		v2 := s[2] & 0x7fffff
-		v3 := s[3] & 0x7fffff
-		v4 := s[4] & 0x7fffff
-		v5 := s[5] & 0x7fffff
-		v6 := s[6] & 0x7fffff
-		v7 := s[7] & 0x7fffff
+		v0 := (s[0] - base) & 0x7fffff
+		v1 := (s[1] - base) & 0x7fffff
+		v2 := (s[2] - base) & 0x7fffff
+		v3 := (s[3] - base) & 0x7fffff
+		v4 := (s[4] - base) & 0x7fffff
+		v5 := (s[5] - base) & 0x7fffff
+		v6 := (s[6] - base) & 0x7fffff
+		v7 := (s[7] - base) & 0x7fffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<23|v2<<46)
 		binary.LittleEndian.PutUint64(d[8:16], v2>>18|v3<<5|v4<<28|v5<<51)
 		binary.LittleEndian.PutUint64(d[16:24], v5>>13|v6<<10|v7<<33)
@@ -1147,18 +1147,18 @@ func unpack24[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack24(dst []byte, src []uint64) {
+func pack24(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[24]byte)(dst)
-		v0 := s[0] & 0xffffff
-		v1 := s[1] & 0xffffff
-		v2 := s[2] & 0xffffff
-		v3 := s[3] & 0xffffff
-		v4 := s[4] & 0xffffff
-		v5 := s[5] & 0xffffff
-		v6 := s[6] & 0xffffff
-		v7 := s[7] & 0xffffff
+		v0 := (s[0] - base) & 0xffffff
+		v1 := (s[1] - base) & 0xffffff
+		v2 := (s[2] - base) & 0xffffff
+		v3 := (s[3] - base) & 0xffffff
+		v4 := (s[4] - base) & 0xffffff
+		v5 := (s[5] - base) & 0xffffff
+		v6 := (s[6] - base) & 0xffffff
+		v7 := (s[7] - base) & 0xffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<24|v2<<48)
 		binary.LittleEndian.PutUint64(d[8:16], v2>>16|v3<<8|v4<<32|v5<<56)
 		binary.LittleEndian.PutUint64(d[16:24], v5>>8|v6<<16|v7<<40)
@@ -1186,18 +1186,18 @@ func unpack25[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack25(dst []byte, src []uint64) {
+func pack25(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[32]byte)(dst)
-		v0 := s[0] & 0x1ffffff
-		v1 := s[1] & 0x1ffffff
-		v2 := s[2] & 0x1ffffff
-		v3 := s[3] & 0x1ffffff
-		v4 := s[4] & 0x1ffffff
-		v5 := s[5] & 0x1ffffff
-		v6 := s[6] & 0x1ffffff
-		v7 := s[7] & 0x1ffffff
+		v0 := (s[0] - base) & 0x1ffffff
+		v1 := (s[1] - base) & 0x1ffffff
+		v2 := (s[2] - base) & 0x1ffffff
+		v3 := (s[3] - base) & 0x1ffffff
+		v4 := (s[4] - base) & 0x1ffffff
+		v5 := (s[5] - base) & 0x1ffffff
+		v6 := (s[6] - base) & 0x1ffffff
+		v7 := (s[7] - base) & 0x1ffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<25|v2<<50)
 		binary.LittleEndian.PutUint64(d[8:16], v2>>14|v3<<11|v4<<36|v5<<61)
 		binary.LittleEndian.PutUint64(d[16:24], v5>>3|v6<<22|v7<<47)
@@ -1226,18 +1226,18 @@ func unpack26[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack26(dst []byte, src []uint64) {
+func pack26(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[32]byte)(dst)
-		v0 := s[0] & 0x3ffffff
-		v1 := s[1] & 0x3ffffff
-		v2 := s[2] & 0x3ffffff
-		v3 := s[3] & 0x3ffffff
-		v4 := s[4] & 0x3ffffff
-		v5 := s[5] & 0x3ffffff
-		v6 := s[6] & 0x3ffffff
-		v7 := s[7] & 0x3ffffff
+		v0 := (s[0] - base) & 0x3ffffff
+		v1 := (s[1] - base) & 0x3ffffff
+		v2 := (s[2] - base) & 0x3ffffff
+		v3 := (s[3] - base) & 0x3ffffff
+		v4 := (s[4] - base) & 0x3ffffff
+		v5 := (s[5] - base) & 0x3ffffff
+		v6 := (s[6] - base) & 0x3ffffff
+		v7 := (s[7] - base) & 0x3ffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<26|v2<<52)
 		binary.LittleEndian.PutUint64(d[8:16], v2>>12|v3<<14|v4<<40)
 		binary.LittleEndian.PutUint64(d[16:24], v4>>24|v5<<2|v6<<28|v7<<54)
@@ -1266,18 +1266,18 @@ func unpack27[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack27(dst []byte, src []uint64) {
+func pack27(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[32]byte)(dst)
-		v0 := s[0] & 0x7ffffff
-		v1 := s[1] & 0x7ffffff
-		v2 := s[2] & 0x7ffffff
-		v3 := s[3] & 0x7ffffff
-		v4 := s[4] & 0x7ffffff
-		v5 := s[5] & 0x7ffffff
-		v6 := s[6] & 0x7ffffff
-		v7 := s[7] & 0x7ffffff
+		v0 := (s[0] - base) & 0x7ffffff
+		v1 := (s[1] - base) & 0x7ffffff
+		v2 := (s[2] - base) & 0x7ffffff
+		v3 := (s[3] - base) & 0x7ffffff
+		v4 := (s[4] - base) & 0x7ffffff
+		v5 := (s[5] - base) & 0x7ffffff
+		v6 := (s[6] - base) & 0x7ffffff
+		v7 := (s[7] - base) & 0x7ffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<27|v2<<54)
 		binary.LittleEndian.PutUint64(d[8:16], v2>>10|v3<<17|v4<<44)
 		binary.LittleEndian.PutUint64(d[16:24], v4>>20|v5<<7|v6<<34|v7<<61)
@@ -1306,18 +1306,18 @@ func unpack28[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack28(dst []byte, src []uint64) {
+func pack28(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[32]byte)(dst)
-		v0 := s[0] & 0xfffffff
-		v1 := s[1] & 0xfffffff
-		v2 := s[2] & 0xfffffff
-		v3 := s[3] & 0xfffffff
-		v4 := s[4] & 0xfffffff
-		v5 := s[5] & 0xfffffff
-		v6 := s[6] & 0xfffffff
-		v7 := s[7] & 0xfffffff
+		v0 := (s[0] - base) & 0xfffffff
+		v1 := (s[1] - base) & 0xfffffff
+		v2 := (s[2] - base) & 0xfffffff
+		v3 := (s[3] - base) & 0xfffffff
+		v4 := (s[4] - base) & 0xfffffff
+		v5 := (s[5] - base) & 0xfffffff
+		v6 := (s[6] - base) & 0xfffffff
+		v7 := (s[7] - base) & 0xfffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<28|v2<<56)
 		binary.LittleEndian.PutUint64(d[8:16], v2>>8|v3<<20|v4<<48)
 		binary.LittleEndian.PutUint64(d[16:24], v4>>16|v5<<12|v6<<40)
@@ -1346,18 +1346,18 @@ func unpack29[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack29(dst []byte, src []uint64) {
+func pack29(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[32]byte)(dst)
-		v0 := s[0] & 0x1fffffff
-		v1 := s[1] & 0x1fffffff
-		v2 := s[2] & 0x1fffffff
-		v3 := s[3] & 0x1fffffff
-		v4 := s[4] & 0x1fffffff
-		v5 := s[5] & 0x1fffffff
-		v6 := s[6] & 0x1fffffff
-		v7 := s[7] & 0x1fffffff
+		v0 := (s[0] - base) & 0x1fffffff
+		v1 := (s[1] - base) & 0x1fffffff
+		v2 := (s[2] - base) & 0x1fffffff
+		v3 := (s[3] - base) & 0x1fffffff
+		v4 := (s[4] - base) & 0x1fffffff
+		v5 := (s[5] - base) & 0x1fffffff
+		v6 := (s[6] - base) & 0x1fffffff
+		v7 := (s[7] - base) & 0x1fffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<29|v2<<58)
 		binary.LittleEndian.PutUint64(d[8:16], v2>>6|v3<<23|v4<<52)
 		binary.LittleEndian.PutUint64(d[16:24], v4>>12|v5<<17|v6<<46)
@@ -1386,18 +1386,18 @@ func unpack30[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack30(dst []byte, src []uint64) {
+func pack30(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[32]byte)(dst)
-		v0 := s[0] & 0x3fffffff
-		v1 := s[1] & 0x3fffffff
-		v2 := s[2] & 0x3fffffff
-		v3 := s[3] & 0x3fffffff
-		v4 := s[4] & 0x3fffffff
-		v5 := s[5] & 0x3fffffff
-		v6 := s[6] & 0x3fffffff
-		v7 := s[7] & 0x3fffffff
+		v0 := (s[0] - base) & 0x3fffffff
+		v1 := (s[1] - base) & 0x3fffffff
+		v2 := (s[2] - base) & 0x3fffffff
+		v3 := (s[3] - base) & 0x3fffffff
+		v4 := (s[4] - base) & 0x3fffffff
+		v5 := (s[5] - base) & 0x3fffffff
+		v6 := (s[6] - base) & 0x3fffffff
+		v7 := (s[7] - base) & 0x3fffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<30|v2<<60)
 		binary.LittleEndian.PutUint64(d[8:16], v2>>4|v3<<26|v4<<56)
 		binary.LittleEndian.PutUint64(d[16:24], v4>>8|v5<<22|v6<<52)
@@ -1426,18 +1426,18 @@ func unpack31[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack31(dst []byte, src []uint64) {
+func pack31(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[32]byte)(dst)
-		v0 := s[0] & 0x7fffffff
-		v1 := s[1] & 0x7fffffff
-		v2 := s[2] & 0x7fffffff
-		v3 := s[3] & 0x7fffffff
-		v4 := s[4] & 0x7fffffff
-		v5 := s[5] & 0x7fffffff
-		v6 := s[6] & 0x7fffffff
-		v7 := s[7] & 0x7fffffff
+		v0 := (s[0] - base) & 0x7fffffff
+		v1 := (s[1] - base) & 0x7fffffff
+		v2 := (s[2] - base) & 0x7fffffff
+		v3 := (s[3] - base) & 0x7fffffff
+		v4 := (s[4] - base) & 0x7fffffff
+		v5 := (s[5] - base) & 0x7fffffff
+		v6 := (s[6] - base) & 0x7fffffff
+		v7 := (s[7] - base) & 0x7fffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<31|v2<<62)
 		binary.LittleEndian.PutUint64(d[8:16], v2>>2|v3<<29|v4<<60)
 		binary.LittleEndian.PutUint64(d[16:24], v4>>4|v5<<27|v6<<58)
@@ -1466,18 +1466,18 @@ func unpack32[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack32(dst []byte, src []uint64) {
+func pack32(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[32]byte)(dst)
-		v0 := s[0] & 0xffffffff
-		v1 := s[1] & 0xffffffff
-		v2 := s[2] & 0xffffffff
-		v3 := s[3] & 0xffffffff
-		v4 := s[4] & 0xffffffff
-		v5 := s[5] & 0xffffffff
-		v6 := s[6] & 0xffffffff
-		v7 := s[7] & 0xffffffff
+		v0 := (s[0] - base) & 0xffffffff
+		v1 := (s[1] - base) & 0xffffffff
+		v2 := (s[2] - base) & 0xffffffff
+		v3 := (s[3] - base) & 0xffffffff
+		v4 := (s[4] - base) & 0xffffffff
+		v5 := (s[5] - base) & 0xffffffff
+		v6 := (s[6] - base) & 0xffffffff
+		v7 := (s[7] - base) & 0xffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<32)
 		binary.LittleEndian.PutUint64(d[8:16], v2<<0|v3<<32)
 		binary.LittleEndian.PutUint64(d[16:24], v4<<0|v5<<32)
@@ -1506,18 +1506,18 @@ func unpack33[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack33(dst []byte, src []uint64) {
+func pack33(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[40]byte)(dst)
-		v0 := s[0] & 0x1ffffffff
-		v1 := s[1] & 0x1ffffffff
-		v2 := s[2] & 0x1ffffffff
-		v3 := s[3] & 0x1ffffffff
-		v4 := s[4] & 0x1ffffffff
-		v5 := s[5] & 0x1ffffffff
-		v6 := s[6] & 0x1ffffffff
-		v7 := s[7] & 0x1ffffffff
+		v0 := (s[0] - base) & 0x1ffffffff
+		v1 := (s[1] - base) & 0x1ffffffff
+		v2 := (s[2] - base) & 0x1ffffffff
+		v3 := (s[3] - base) & 0x1ffffffff
+		v4 := (s[4] - base) & 0x1ffffffff
+		v5 := (s[5] - base) & 0x1ffffffff
+		v6 := (s[6] - base) & 0x1ffffffff
+		v7 := (s[7] - base) & 0x1ffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<33)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>31|v2<<2|v3<<35)
 		binary.LittleEndian.PutUint64(d[16:24], v3>>29|v4<<4|v5<<37)
@@ -1547,18 +1547,18 @@ func unpack34[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack34(dst []byte, src []uint64) {
+func pack34(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[40]byte)(dst)
-		v0 := s[0] & 0x3ffffffff
-		v1 := s[1] & 0x3ffffffff
-		v2 := s[2] & 0x3ffffffff
-		v3 := s[3] & 0x3ffffffff
-		v4 := s[4] & 0x3ffffffff
-		v5 := s[5] & 0x3ffffffff
-		v6 := s[6] & 0x3ffffffff
-		v7 := s[7] & 0x3ffffffff
+		v0 := (s[0] - base) & 0x3ffffffff
+		v1 := (s[1] - base) & 0x3ffffffff
+		v2 := (s[2] - base) & 0x3ffffffff
+		v3 := (s[3] - base) & 0x3ffffffff
+		v4 := (s[4] - base) & 0x3ffffffff
+		v5 := (s[5] - base) & 0x3ffffffff
+		v6 := (s[6] - base) & 0x3ffffffff
+		v7 := (s[7] - base) & 0x3ffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<34)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>30|v2<<4|v3<<38)
 		binary.LittleEndian.PutUint64(d[16:24], v3>>26|v4<<8|v5<<42)
@@ -1588,18 +1588,18 @@ func unpack35[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack35(dst []byte, src []uint64) {
+func pack35(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[40]byte)(dst)
-		v0 := s[0] & 0x7ffffffff
-		v1 := s[1] & 0x7ffffffff
-		v2 := s[2] & 0x7ffffffff
-		v3 := s[3] & 0x7ffffffff
-		v4 := s[4] & 0x7ffffffff
-		v5 := s[5] & 0x7ffffffff
-		v6 := s[6] & 0x7ffffffff
-		v7 := s[7] & 0x7ffffffff
+		v0 := (s[0] - base) & 0x7ffffffff
+		v1 := (s[1] - base) & 0x7ffffffff
+		v2 := (s[2] - base) & 0x7ffffffff
+		v3 := (s[3] - base) & 0x7ffffffff
+		v4 := (s[4] - base) & 0x7ffffffff
+		v5 := (s[5] - base) & 0x7ffffffff
+		v6 := (s[6] - base) & 0x7ffffffff
+		v7 := (s[7] - base) & 0x7ffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<35)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>29|v2<<6|v3<<41)
 		binary.LittleEndian.PutUint64(d[16:24], v3>>23|v4<<12|v5<<47)
@@ -1629,18 +1629,18 @@ func unpack36[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack36(dst []byte, src []uint64) {
+func pack36(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[40]byte)(dst)
-		v0 := s[0] & 0xfffffffff
-		v1 := s[1] & 0xfffffffff
-		v2 := s[2] & 0xfffffffff
-		v3 := s[3] & 0xfffffffff
-		v4 := s[4] & 0xfffffffff
-		v5 := s[5] & 0xfffffffff
-		v6 := s[6] & 0xfffffffff
-		v7 := s[7] & 0xfffffffff
+		v0 := (s[0] - base) & 0xfffffffff
+		v1 := (s[1] - base) & 0xfffffffff
+		v2 := (s[2] - base) & 0xfffffffff
+		v3 := (s[3] - base) & 0xfffffffff
+		v4 := (s[4] - base) & 0xfffffffff
+		v5 := (s[5] - base) & 0xfffffffff
+		v6 := (s[6] - base) & 0xfffffffff
+		v7 := (s[7] - base) & 0xfffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<36)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>28|v2<<8|v3<<44)
 		binary.LittleEndian.PutUint64(d[16:24], v3>>20|v4<<16|v5<<52)
@@ -1670,18 +1670,18 @@ func unpack37[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack37(dst []byte, src []uint64) {
+func pack37(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[40]byte)(dst)
-		v0 := s[0] & 0x1fffffffff
-		v1 := s[1] & 0x1fffffffff
-		v2 := s[2] & 0x1fffffffff
-		v3 := s[3] & 0x1fffffffff
-		v4 := s[4] & 0x1fffffffff
-		v5 := s[5] & 0x1fffffffff
-		v6 := s[6] & 0x1fffffffff
-		v7 := s[7] & 0x1fffffffff
+		v0 := (s[0] - base) & 0x1fffffffff
+		v1 := (s[1] - base) & 0x1fffffffff
+		v2 := (s[2] - base) & 0x1fffffffff
+		v3 := (s[3] - base) & 0x1fffffffff
+		v4 := (s[4] - base) & 0x1fffffffff
+		v5 := (s[5] - base) & 0x1fffffffff
+		v6 := (s[6] - base) & 0x1fffffffff
+		v7 := (s[7] - base) & 0x1fffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<37)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>27|v2<<10|v3<<47)
 		binary.LittleEndian.PutUint64(d[16:24], v3>>17|v4<<20|v5<<57)
@@ -1711,18 +1711,18 @@ func unpack38[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack38(dst []byte, src []uint64) {
+func pack38(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[40]byte)(dst)
-		v0 := s[0] & 0x3fffffffff
-		v1 := s[1] & 0x3fffffffff
-		v2 := s[2] & 0x3fffffffff
-		v3 := s[3] & 0x3fffffffff
-		v4 := s[4] & 0x3fffffffff
-		v5 := s[5] & 0x3fffffffff
-		v6 := s[6] & 0x3fffffffff
-		v7 := s[7] & 0x3fffffffff
+		v0 := (s[0] - base) & 0x3fffffffff
+		v1 := (s[1] - base) & 0x3fffffffff
+		v2 := (s[2] - base) & 0x3fffffffff
+		v3 := (s[3] - base) & 0x3fffffffff
+		v4 := (s[4] - base) & 0x3fffffffff
+		v5 := (s[5] - base) & 0x3fffffffff
+		v6 := (s[6] - base) & 0x3fffffffff
+		v7 := (s[7] - base) & 0x3fffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<38)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>26|v2<<12|v3<<50)
 		binary.LittleEndian.PutUint64(d[16:24], v3>>14|v4<<24|v5<<62)
@@ -1752,18 +1752,18 @@ func unpack39[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack39(dst []byte, src []uint64) {
+func pack39(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[40]byte)(dst)
-		v0 := s[0] & 0x7fffffffff
-		v1 := s[1] & 0x7fffffffff
-		v2 := s[2] & 0x7fffffffff
-		v3 := s[3] & 0x7fffffffff
-		v4 := s[4] & 0x7fffffffff
-		v5 := s[5] & 0x7fffffffff
-		v6 := s[6] & 0x7fffffffff
-		v7 := s[7] & 0x7fffffffff
+		v0 := (s[0] - base) & 0x7fffffffff
+		v1 := (s[1] - base) & 0x7fffffffff
+		v2 := (s[2] - base) & 0x7fffffffff
+		v3 := (s[3] - base) & 0x7fffffffff
+		v4 := (s[4] - base) & 0x7fffffffff
+		v5 := (s[5] - base) & 0x7fffffffff
+		v6 := (s[6] - base) & 0x7fffffffff
+		v7 := (s[7] - base) & 0x7fffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<39)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>25|v2<<14|v3<<53)
 		binary.LittleEndian.PutUint64(d[16:24], v3>>11|v4<<28)
@@ -1793,18 +1793,18 @@ func unpack40[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack40(dst []byte, src []uint64) {
+func pack40(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[40]byte)(dst)
-		v0 := s[0] & 0xffffffffff
-		v1 := s[1] & 0xffffffffff
-		v2 := s[2] & 0xffffffffff
-		v3 := s[3] & 0xffffffffff
-		v4 := s[4] & 0xffffffffff
-		v5 := s[5] & 0xffffffffff
-		v6 := s[6] & 0xffffffffff
-		v7 := s[7] & 0xffffffffff
+		v0 := (s[0] - base) & 0xffffffffff
+		v1 := (s[1] - base) & 0xffffffffff
+		v2 := (s[2] - base) & 0xffffffffff
+		v3 := (s[3] - base) & 0xffffffffff
+		v4 := (s[4] - base) & 0xffffffffff
+		v5 := (s[5] - base) & 0xffffffffff
+		v6 := (s[6] - base) & 0xffffffffff
+		v7 := (s[7] - base) & 0xffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<40)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>24|v2<<16|v3<<56)
 		binary.LittleEndian.PutUint64(d[16:24], v3>>8|v4<<32)
@@ -1834,18 +1834,18 @@ func unpack41[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack41(dst []byte, src []uint64) {
+func pack41(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[48]byte)(dst)
-		v0 := s[0] & 0x1ffffffffff
-		v1 := s[1] & 0x1ffffffffff
-		v2 := s[2] & 0x1ffffffffff
-		v3 := s[3] & 0x1ffffffffff
-		v4 := s[4] & 0x1ffffffffff
-		v5 := s[5] & 0x1ffffffffff
-		v6 := s[6] & 0x1ffffffffff
-		v7 := s[7] & 0x1ffffffffff
+		v0 := (s[0] - base) & 0x1ffffffffff
+		v1 := (s[1] - base) & 0x1ffffffffff
+		v2 := (s[2] - base) & 0x1ffffffffff
+		v3 := (s[3] - base) & 0x1ffffffffff
+		v4 := (s[4] - base) & 0x1ffffffffff
+		v5 := (s[5] - base) & 0x1ffffffffff
+		v6 := (s[6] - base) & 0x1ffffffffff
+		v7 := (s[7] - base) & 0x1ffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<41)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>23|v2<<18|v3<<59)
 		binary.LittleEndian.PutUint64(d[16:24], v3>>5|v4<<36)
@@ -1876,18 +1876,18 @@ func unpack42[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack42(dst []byte, src []uint64) {
+func pack42(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[48]byte)(dst)
-		v0 := s[0] & 0x3ffffffffff
-		v1 := s[1] & 0x3ffffffffff
-		v2 := s[2] & 0x3ffffffffff
-		v3 := s[3] & 0x3ffffffffff
-		v4 := s[4] & 0x3ffffffffff
-		v5 := s[5] & 0x3ffffffffff
-		v6 := s[6] & 0x3ffffffffff
-		v7 := s[7] & 0x3ffffffffff
+		v0 := (s[0] - base) & 0x3ffffffffff
+		v1 := (s[1] - base) & 0x3ffffffffff
+		v2 := (s[2] - base) & 0x3ffffffffff
+		v3 := (s[3] - base) & 0x3ffffffffff
+		v4 := (s[4] - base) & 0x3ffffffffff
+		v5 := (s[5] - base) & 0x3ffffffffff
+		v6 := (s[6] - base) & 0x3ffffffffff
+		v7 := (s[7] - base) & 0x3ffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<42)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>22|v2<<20|v3<<62)
 		binary.LittleEndian.PutUint64(d[16:24], v3>>2|v4<<40)
@@ -1918,18 +1918,18 @@ func unpack43[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack43(dst []byte, src []uint64) {
+func pack43(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[48]byte)(dst)
-		v0 := s[0] & 0x7ffffffffff
-		v1 := s[1] & 0x7ffffffffff
-		v2 := s[2] & 0x7ffffffffff
-		v3 := s[3] & 0x7ffffffffff
-		v4 := s[4] & 0x7ffffffffff
-		v5 := s[5] & 0x7ffffffffff
-		v6 := s[6] & 0x7ffffffffff
-		v7 := s[7] & 0x7ffffffffff
+		v0 := (s[0] - base) & 0x7ffffffffff
+		v1 := (s[1] - base) & 0x7ffffffffff
+		v2 := (s[2] - base) & 0x7ffffffffff
+		v3 := (s[3] - base) & 0x7ffffffffff
+		v4 := (s[4] - base) & 0x7ffffffffff
+		v5 := (s[5] - base) & 0x7ffffffffff
+		v6 := (s[6] - base) & 0x7ffffffffff
+		v7 := (s[7] - base) & 0x7ffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<43)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>21|v2<<22)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>42|v3<<1|v4<<44)
@@ -1960,18 +1960,18 @@ func unpack44[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack44(dst []byte, src []uint64) {
+func pack44(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[48]byte)(dst)
-		v0 := s[0] & 0xfffffffffff
-		v1 := s[1] & 0xfffffffffff
-		v2 := s[2] & 0xfffffffffff
-		v3 := s[3] & 0xfffffffffff
-		v4 := s[4] & 0xfffffffffff
-		v5 := s[5] & 0xfffffffffff
-		v6 := s[6] & 0xfffffffffff
-		v7 := s[7] & 0xfffffffffff
+		v0 := (s[0] - base) & 0xfffffffffff
+		v1 := (s[1] - base) & 0xfffffffffff
+		v2 := (s[2] - base) & 0xfffffffffff
+		v3 := (s[3] - base) & 0xfffffffffff
+		v4 := (s[4] - base) & 0xfffffffffff
+		v5 := (s[5] - base) & 0xfffffffffff
+		v6 := (s[6] - base) & 0xfffffffffff
+		v7 := (s[7] - base) & 0xfffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<44)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>20|v2<<24)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>40|v3<<4|v4<<48)
@@ -2002,18 +2002,18 @@ func unpack45[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack45(dst []byte, src []uint64) {
+func pack45(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[48]byte)(dst)
-		v0 := s[0] & 0x1fffffffffff
-		v1 := s[1] & 0x1fffffffffff
-		v2 := s[2] & 0x1fffffffffff
-		v3 := s[3] & 0x1fffffffffff
-		v4 := s[4] & 0x1fffffffffff
-		v5 := s[5] & 0x1fffffffffff
-		v6 := s[6] & 0x1fffffffffff
-		v7 := s[7] & 0x1fffffffffff
+		v0 := (s[0] - base) & 0x1fffffffffff
+		v1 := (s[1] - base) & 0x1fffffffffff
+		v2 := (s[2] - base) & 0x1fffffffffff
+		v3 := (s[3] - base) & 0x1fffffffffff
+		v4 := (s[4] - base) & 0x1fffffffffff
+		v5 := (s[5] - base) & 0x1fffffffffff
+		v6 := (s[6] - base) & 0x1fffffffffff
+		v7 := (s[7] - base) & 0x1fffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<45)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>19|v2<<26)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>38|v3<<7|v4<<52)
@@ -2044,18 +2044,18 @@ func unpack46[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack46(dst []byte, src []uint64) {
+func pack46(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[48]byte)(dst)
-		v0 := s[0] & 0x3fffffffffff
-		v1 := s[1] & 0x3fffffffffff
-		v2 := s[2] & 0x3fffffffffff
-		v3 := s[3] & 0x3fffffffffff
-		v4 := s[4] & 0x3fffffffffff
-		v5 := s[5] & 0x3fffffffffff
-		v6 := s[6] & 0x3fffffffffff
-		v7 := s[7] & 0x3fffffffffff
+		v0 := (s[0] - base) & 0x3fffffffffff
+		v1 := (s[1] - base) & 0x3fffffffffff
+		v2 := (s[2] - base) & 0x3fffffffffff
+		v3 := (s[3] - base) & 0x3fffffffffff
+		v4 := (s[4] - base) & 0x3fffffffffff
+		v5 := (s[5] - base) & 0x3fffffffffff
+		v6 := (s[6] - base) & 0x3fffffffffff
+		v7 := (s[7] - base) & 0x3fffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<46)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>18|v2<<28)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>36|v3<<10|v4<<56)
@@ -2086,18 +2086,18 @@ func unpack47[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack47(dst []byte, src []uint64) {
+func pack47(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[48]byte)(dst)
-		v0 := s[0] & 0x7fffffffffff
-		v1 := s[1] & 0x7fffffffffff
-		v2 := s[2] & 0x7fffffffffff
-		v3 := s[3] & 0x7fffffffffff
-		v4 := s[4] & 0x7fffffffffff
-		v5 := s[5] & 0x7fffffffffff
-		v6 := s[6] & 0x7fffffffffff
-		v7 := s[7] & 0x7fffffffffff
+		v0 := (s[0] - base) & 0x7fffffffffff
+		v1 := (s[1] - base) & 0x7fffffffffff
+		v2 := (s[2] - base) & 0x7fffffffffff
+		v3 := (s[3] - base) & 0x7fffffffffff
+		v4 := (s[4] - base) & 0x7fffffffffff
+		v5 := (s[5] - base) & 0x7fffffffffff
+		v6 := (s[6] - base) & 0x7fffffffffff
+		v7 := (s[7] - base) & 0x7fffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<47)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>17|v2<<30)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>34|v3<<13|v4<<60)
@@ -2128,18 +2128,18 @@ func unpack48[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack48(dst []byte, src []uint64) {
+func pack48(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[48]byte)(dst)
-		v0 := s[0] & 0xffffffffffff
-		v1 := s[1] & 0xffffffffffff
-		v2 := s[2] & 0xffffffffffff
-		v3 := s[3] & 0xffffffffffff
-		v4 := s[4] & 0xffffffffffff
-		v5 := s[5] & 0xffffffffffff
-		v6 := s[6] & 0xffffffffffff
-		v7 := s[7] & 0xffffffffffff
+		v0 := (s[0] - base) & 0xffffffffffff
+		v1 := (s[1] - base) & 0xffffffffffff
+		v2 := (s[2] - base) & 0xffffffffffff
+		v3 := (s[3] - base) & 0xffffffffffff
+		v4 := (s[4] - base) & 0xffffffffffff
+		v5 := (s[5] - base) & 0xffffffffffff
+		v6 := (s[6] - base) & 0xffffffffffff
+		v7 := (s[7] - base) & 0xffffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<48)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>16|v2<<32)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>32|v3<<16)
@@ -2170,18 +2170,18 @@ func unpack49[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack49(dst []byte, src []uint64) {
+func pack49(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[56]byte)(dst)
-		v0 := s[0] & 0x1ffffffffffff
-		v1 := s[1] & 0x1ffffffffffff
-		v2 := s[2] & 0x1ffffffffffff
-		v3 := s[3] & 0x1ffffffffffff
-		v4 := s[4] & 0x1ffffffffffff
-		v5 := s[5] & 0x1ffffffffffff
-		v6 := s[6] & 0x1ffffffffffff
-		v7 := s[7] & 0x1ffffffffffff
+		v0 := (s[0] - base) & 0x1ffffffffffff
+		v1 := (s[1] - base) & 0x1ffffffffffff
+		v2 := (s[2] - base) & 0x1ffffffffffff
+		v3 := (s[3] - base) & 0x1ffffffffffff
+		v4 := (s[4] - base) & 0x1ffffffffffff
+		v5 := (s[5] - base) & 0x1ffffffffffff
+		v6 := (s[6] - base) & 0x1ffffffffffff
+		v7 := (s[7] - base) & 0x1ffffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<49)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>15|v2<<34)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>30|v3<<19)
@@ -2213,18 +2213,18 @@ func unpack50[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack50(dst []byte, src []uint64) {
+func pack50(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[56]byte)(dst)
-		v0 := s[0] & 0x3ffffffffffff
-		v1 := s[1] & 0x3ffffffffffff
-		v2 := s[2] & 0x3ffffffffffff
-		v3 := s[3] & 0x3ffffffffffff
-		v4 := s[4] & 0x3ffffffffffff
-		v5 := s[5] & 0x3ffffffffffff
-		v6 := s[6] & 0x3ffffffffffff
-		v7 := s[7] & 0x3ffffffffffff
+		v0 := (s[0] - base) & 0x3ffffffffffff
+		v1 := (s[1] - base) & 0x3ffffffffffff
+		v2 := (s[2] - base) & 0x3ffffffffffff
+		v3 := (s[3] - base) & 0x3ffffffffffff
+		v4 := (s[4] - base) & 0x3ffffffffffff
+		v5 := (s[5] - base) & 0x3ffffffffffff
+		v6 := (s[6] - base) & 0x3ffffffffffff
+		v7 := (s[7] - base) & 0x3ffffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<50)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>14|v2<<36)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>28|v3<<22)
@@ -2256,18 +2256,18 @@ func unpack51[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack51(dst []byte, src []uint64) {
+func pack51(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[56]byte)(dst)
-		v0 := s[0] & 0x7ffffffffffff
-		v1 := s[1] & 0x7ffffffffffff
-		v2 := s[2] & 0x7ffffffffffff
-		v3 := s[3] & 0x7ffffffffffff
-		v4 := s[4] & 0x7ffffffffffff
-		v5 := s[5] & 0x7ffffffffffff
-		v6 := s[6] & 0x7ffffffffffff
-		v7 := s[7] & 0x7ffffffffffff
+		v0 := (s[0] - base) & 0x7ffffffffffff
+		v1 := (s[1] - base) & 0x7ffffffffffff
+		v2 := (s[2] - base) & 0x7ffffffffffff
+		v3 := (s[3] - base) & 0x7ffffffffffff
+		v4 := (s[4] - base) & 0x7ffffffffffff
+		v5 := (s[5] - base) & 0x7ffffffffffff
+		v6 := (s[6] - base) & 0x7ffffffffffff
+		v7 := (s[7] - base) & 0x7ffffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<51)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>13|v2<<38)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>26|v3<<25)
@@ -2299,18 +2299,18 @@ func unpack52[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack52(dst []byte, src []uint64) {
+func pack52(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[56]byte)(dst)
-		v0 := s[0] & 0xfffffffffffff
-		v1 := s[1] & 0xfffffffffffff
-		v2 := s[2] & 0xfffffffffffff
-		v3 := s[3] & 0xfffffffffffff
-		v4 := s[4] & 0xfffffffffffff
-		v5 := s[5] & 0xfffffffffffff
-		v6 := s[6] & 0xfffffffffffff
-		v7 := s[7] & 0xfffffffffffff
+		v0 := (s[0] - base) & 0xfffffffffffff
+		v1 := (s[1] - base) & 0xfffffffffffff
+		v2 := (s[2] - base) & 0xfffffffffffff
+		v3 := (s[3] - base) & 0xfffffffffffff
+		v4 := (s[4] - base) & 0xfffffffffffff
+		v5 := (s[5] - base) & 0xfffffffffffff
+		v6 := (s[6] - base) & 0xfffffffffffff
+		v7 := (s[7] - base) & 0xfffffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<52)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>12|v2<<40)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>24|v3<<28)
@@ -2342,18 +2342,18 @@ func unpack53[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack53(dst []byte, src []uint64) {
+func pack53(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[56]byte)(dst)
-		v0 := s[0] & 0x1fffffffffffff
-		v1 := s[1] & 0x1fffffffffffff
-		v2 := s[2] & 0x1fffffffffffff
-		v3 := s[3] & 0x1fffffffffffff
-		v4 := s[4] & 0x1fffffffffffff
-		v5 := s[5] & 0x1fffffffffffff
-		v6 := s[6] & 0x1fffffffffffff
-		v7 := s[7] & 0x1fffffffffffff
+		v0 := (s[0] - base) & 0x1fffffffffffff
+		v1 := (s[1] - base) & 0x1fffffffffffff
+		v2 := (s[2] - base) & 0x1fffffffffffff
+		v3 := (s[3] - base) & 0x1fffffffffffff
+		v4 := (s[4] - base) & 0x1fffffffffffff
+		v5 := (s[5] - base) & 0x1fffffffffffff
+		v6 := (s[6] - base) & 0x1fffffffffffff
+		v7 := (s[7] - base) & 0x1fffffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<53)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>11|v2<<42)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>22|v3<<31)
@@ -2385,18 +2385,18 @@ func unpack54[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack54(dst []byte, src []uint64) {
+func pack54(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[56]byte)(dst)
-		v0 := s[0] & 0x3fffffffffffff
-		v1 := s[1] & 0x3fffffffffffff
-		v2 := s[2] & 0x3fffffffffffff
-		v3 := s[3] & 0x3fffffffffffff
-		v4 := s[4] & 0x3fffffffffffff
-		v5 := s[5] & 0x3fffffffffffff
-		v6 := s[6] & 0x3fffffffffffff
-		v7 := s[7] & 0x3fffffffffffff
+		v0 := (s[0] - base) & 0x3fffffffffffff
+		v1 := (s[1] - base) & 0x3fffffffffffff
+		v2 := (s[2] - base) & 0x3fffffffffffff
+		v3 := (s[3] - base) & 0x3fffffffffffff
+		v4 := (s[4] - base) & 0x3fffffffffffff
+		v5 := (s[5] - base) & 0x3fffffffffffff
+		v6 := (s[6] - base) & 0x3fffffffffffff
+		v7 := (s[7] - base) & 0x3fffffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<54)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>10|v2<<44)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>20|v3<<34)
@@ -2428,18 +2428,18 @@ func unpack55[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack55(dst []byte, src []uint64) {
+func pack55(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[56]byte)(dst)
-		v0 := s[0] & 0x7fffffffffffff
-		v1 := s[1] & 0x7fffffffffffff
-		v2 := s[2] & 0x7fffffffffffff
-		v3 := s[3] & 0x7fffffffffffff
-		v4 := s[4] & 0x7fffffffffffff
-		v5 := s[5] & 0x7fffffffffffff
-		v6 := s[6] & 0x7fffffffffffff
-		v7 := s[7] & 0x7fffffffffffff
+		v0 := (s[0] - base) & 0x7fffffffffffff
+		v1 := (s[1] - base) & 0x7fffffffffffff
+		v2 := (s[2] - base) & 0x7fffffffffffff
+		v3 := (s[3] - base) & 0x7fffffffffffff
+		v4 := (s[4] - base) & 0x7fffffffffffff
+		v5 := (s[5] - base) & 0x7fffffffffffff
+		v6 := (s[6] - base) & 0x7fffffffffffff
+		v7 := (s[7] - base) & 0x7fffffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<55)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>9|v2<<46)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>18|v3<<37)
@@ -2471,18 +2471,18 @@ func unpack56[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack56(dst []byte, src []uint64) {
+func pack56(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[56]byte)(dst)
-		v0 := s[0] & 0xffffffffffffff
-		v1 := s[1] & 0xffffffffffffff
-		v2 := s[2] & 0xffffffffffffff
-		v3 := s[3] & 0xffffffffffffff
-		v4 := s[4] & 0xffffffffffffff
-		v5 := s[5] & 0xffffffffffffff
-		v6 := s[6] & 0xffffffffffffff
-		v7 := s[7] & 0xffffffffffffff
+		v0 := (s[0] - base) & 0xffffffffffffff
+		v1 := (s[1] - base) & 0xffffffffffffff
+		v2 := (s[2] - base) & 0xffffffffffffff
+		v3 := (s[3] - base) & 0xffffffffffffff
+		v4 := (s[4] - base) & 0xffffffffffffff
+		v5 := (s[5] - base) & 0xffffffffffffff
+		v6 := (s[6] - base) & 0xffffffffffffff
+		v7 := (s[7] - base) & 0xffffffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<56)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>8|v2<<48)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>16|v3<<40)
@@ -2514,18 +2514,18 @@ func unpack57[T word](dst []T, src []byte, base T) (n int) {
 	return n
 }
 
-func pack57(dst []byte, src []uint64) {
+func pack57(dst []byte, src []uint64, base uint64) {
 	for len(src) >= 8 {
 		s := (*[8]uint64)(src)
 		d := (*[64]byte)(dst)
-		v0 := s[0] & 0x1ffffffffffffff
-		v1 := s[1] & 0x1ffffffffffffff
-		v2 := s[2] & 0x1ffffffffffffff
-		v3 := s[3] & 0x1ffffffffffffff
-		v4 := s[4] & 0x1ffffffffffffff
-		v5 := s[5] & 0x1ffffffffffffff
-		v6 := s[6] & 0x1ffffffffffffff
-		v7 := s[7] & 0x1ffffffffffffff
+		v0 := (s[0] - base) & 0x1ffffffffffffff
+		v1 := (s[1] - base) & 0x1ffffffffffffff
+		v2 := (s[2] - base) & 0x1ffffffffffffff
+		v3 := (s[3] - base) & 0x1ffffffffffffff
+		v4 := (s[4] - base) & 0x1ffffffffffffff
+		v5 := (s[5] - base) & 0x1ffffffffffffff
+		v6 := (s[6] - base) & 0x1ffffffffffffff
+		v7 := (s[7] - base) & 0x1ffffffffffffff
 		binary.LittleEndian.PutUint64(d[0:8], v0<<0|v1<<57)
 		binary.LittleEndian.PutUint64(d[8:16], v1>>7|v2<<50)
 		binary.LittleEndian.PutUint64(d[16:24], v2>>14|v3<<43)
