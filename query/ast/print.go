@@ -1,6 +1,9 @@
 package ast
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Precedences of printing, loosest first; the grammar's ladder.
 const (
@@ -294,11 +297,11 @@ func appendType(dst []byte, t *TypeName) []byte {
 		return append(dst, ')')
 	}
 	// In `timestamp(3) with time zone` the modifier stands after the first word.
-	switch t.Name {
-	case "timestamp with time zone", "time with time zone":
-		word, rest := t.Name[:len(t.Name)-len(" with time zone")], " with time zone"
-		dst = append(mods(append(dst, word...)), rest...)
-	case "double precision", "character varying":
+	switch spelled := t.Schema == "" && len(t.Params) == 0; {
+	case spelled && len(t.Mods) <= 1 && (t.Name == "timestamp with time zone" || t.Name == "time with time zone"):
+		word, rest, _ := strings.Cut(t.Name, " ")
+		dst = append(append(mods(append(dst, word...)), ' '), rest...)
+	case spelled && (len(t.Mods) == 0 && t.Name == "double precision" || len(t.Mods) <= 1 && t.Name == "character varying"):
 		dst = mods(append(dst, t.Name...))
 	default:
 		dst = mods(appendIdent(dst, t.Name))
@@ -315,6 +318,11 @@ func appendCall(dst []byte, c *FuncCall) []byte {
 	} else {
 		dst = appendName(dst, c.Name)
 	}
+	return appendArgs(dst, c)
+}
+
+// appendArgs prints all of a call but its name.
+func appendArgs(dst []byte, c *FuncCall) []byte {
 	dst = append(dst, '(')
 	if c.Star {
 		dst = append(dst, '*')
@@ -367,11 +375,19 @@ func appendBound(dst []byte, b FrameBound) []byte {
 	case UnboundedPreceding:
 		return append(dst, "UNBOUNDED PRECEDING"...)
 	case Preceding:
-		return append(appendExpr(dst, b.Offset, precOther), " PRECEDING"...)
+		return append(appendOffset(dst, b.Offset), " PRECEDING"...)
 	case CurrentRow:
 		return append(dst, "CURRENT ROW"...)
 	case Following:
-		return append(appendExpr(dst, b.Offset, precOther), " FOLLOWING"...)
+		return append(appendOffset(dst, b.Offset), " FOLLOWING"...)
 	}
 	return append(dst, "UNBOUNDED FOLLOWING"...)
+}
+
+// appendOffset puts a lone column in parentheses: it may be named unbounded.
+func appendOffset(dst []byte, e Expr) []byte {
+	if _, ok := e.(*Ident); ok {
+		return append(appendBare(append(dst, '('), e), ')')
+	}
+	return appendExpr(dst, e, precOther)
 }

@@ -1,5 +1,7 @@
 package ast
 
+import "strings"
+
 func appendParenQuery(dst []byte, q *Query) []byte {
 	return append(appendQuery(append(dst, '('), q), ')')
 }
@@ -162,7 +164,7 @@ func appendTable(dst []byte, t TableRef) []byte {
 	case *TableSubquery:
 		return appendAlias(appendParenQuery(dst, t.Query), t.Alias)
 	case *TableFunc:
-		dst = appendCall(dst, t.Call)
+		dst = appendArgs(appendName(dst, t.Call.Name), t.Call) // left( would be a join here
 		if t.Ordinality {
 			dst = append(dst, " WITH ORDINALITY"...)
 		}
@@ -261,7 +263,12 @@ func appendShow(dst []byte, s *Show) []byte {
 	case ShowFunctions:
 		dst = append(dst, "FUNCTIONS"...)
 	case ShowSetting:
-		dst = appendSettingName(dst, s.Name)
+		// Words such as tables mean something else here; no such word has a _.
+		if first, rest, dotted := strings.Cut(s.Name, "."); strings.Contains(first, "_") {
+			dst = appendSettingName(dst, s.Name)
+		} else if dst = appendQuoted(dst, first, '"'); dotted {
+			dst = appendSettingName(append(dst, '.'), rest)
+		}
 	}
 	if s.Table != nil {
 		dst = appendTable(append(dst, " FROM "...), s.Table)

@@ -414,7 +414,7 @@ func (b *builder) primary(ctx *gen.PrimaryContext) ast.Expr {
 		}
 		return &ast.Cast{Pos: pos, Expr: b.str(ctx.STRING().GetSymbol()), Type: &ast.TypeName{Pos: pos, Name: name}}
 	case gen.FlowlakeSQLLexerLEFT, gen.FlowlakeSQLLexerRIGHT:
-		return b.call(pos, []string{strings.ToLower(b.text(t))}, ctx.CallArgs(), nil)
+		return b.call(pos, []string{strings.ToLower(b.text(t))}, ctx.CallArgs(), ctx.CallTail())
 	case gen.FlowlakeSQLLexerLPAREN:
 		return b.paren(ctx, pos)
 	case gen.FlowlakeSQLLexerROW:

@@ -149,3 +149,26 @@ func TestConcurrent(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestAllocationBudget holds the garbage of a warm parse of benchSQL, most of it
+// ANTLR's rule contexts.
+func TestAllocationBudget(t *testing.T) {
+	if raceEnabled {
+		t.Skip("sync.Pool drops objects at random under the race detector")
+	}
+	got := testing.AllocsPerRun(50, func() {
+		if _, err := Parse(benchSQL); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > 1000 {
+		t.Errorf("a parse allocates %.0f times, the budget is 1000", got)
+	}
+	s, err := ParseOne(benchSQL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := testing.AllocsPerRun(50, func() { _ = s.String() }); got > 12 {
+		t.Errorf("printing allocates %.0f times, the budget is 12", got)
+	}
+}

@@ -154,7 +154,7 @@ primary
     // a column, t.*, a typed literal such as inet '::1', or a call
     | qualifiedName ( DOT STAR | STRING intervalUnit? | LPAREN callArgs RPAREN callTail )?
     | ( TIMESTAMP | TIME ) ( WITH | WITHOUT ) TIME ZONE STRING
-    | ( LEFT | RIGHT ) LPAREN callArgs RPAREN
+    | ( LEFT | RIGHT ) LPAREN callArgs RPAREN callTail
     | LPAREN subquery RPAREN
     | LPAREN expr ( COMMA expr )* queryTail RPAREN
     | ROW LPAREN ( expr ( COMMA expr )* )? RPAREN
