@@ -3,6 +3,7 @@ package capture
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/flowlake/flowlake/collector/packet"
 )
@@ -132,7 +133,7 @@ func (p *pcapFormat) next(b []byte, f *Frame) (step, error) {
 	*f = Frame{
 		Data:      b[p.header:size:size],
 		TimeNanos: int64(p.u32(b))*1e9 + int64(p.u32(b[4:]))*p.nanos,
-		WireLen:   int(max(captured, wire)),
+		WireLen:   wireLen(wire, captured),
 		Link:      p.link,
 	}
 	if p.modified {
@@ -141,6 +142,9 @@ func (p *pcapFormat) next(b []byte, f *Frame) (step, error) {
 	cookedInterface(f)
 	return step{size: size, frame: true}, nil
 }
+
+// wireLen is a recorded wire length as an int of any size; below the captured length it cannot be.
+func wireLen(wire, captured uint32) int { return int(min(max(wire, captured), math.MaxInt32)) }
 
 // cookedInterface takes the interface index from a cooked header, when the file itself has none.
 func cookedInterface(f *Frame) {

@@ -191,7 +191,7 @@ func (n *ngFormat) simple(body []byte, f *Frame) error {
 
 func (n *ngFormat) fill(f *Frame, id uint32, data []byte, wire uint32) {
 	*f = Frame{
-		Data: data, TimeNanos: n.last, WireLen: max(int(wire), len(data)),
+		Data: data, TimeNanos: n.last, WireLen: wireLen(wire, uint32(len(data))),
 		Interface: n.base + id + 1, Link: n.interfaces[id].link,
 	}
 }

@@ -54,6 +54,10 @@ type Options struct {
 const (
 	defaultMaxTiers = 4
 	maxMaxTiers     = 255
+
+	// maxWireLen is far above the largest frame of any link and the largest segment that a host leaves to be split
+	// (512 KiB). It keeps a lie in a file out of byte counts.
+	maxWireLen = 16 << 20
 )
 
 // setDefaults fills in what is zero.
@@ -120,7 +124,7 @@ func NewDecoder(opts ...func(*Options)) *Decoder {
 func (d *Decoder) Metrics() Metrics { return d.m }
 
 // Decode decodes one frame into p. frame is what was captured of it and is borrowed by p.Payload; wireLen is its length
-// on the wire in bytes (a value below len(frame) counts as len(frame)). TimeNanos and Interface of p are left alone,
+// on the wire in bytes; a value that cannot be, below len(frame) or beyond 16 MiB, counts as len(frame). TimeNanos and Interface of p are left alone,
 // every other field is overwritten, also on an error. Checksums are not verified: offloading leaves them unset on the
 // sending host.
 //
@@ -128,7 +132,10 @@ func (d *Decoder) Metrics() Metrics { return d.m }
 // headers. The innermost headers decide every field but Tunnel.
 func (d *Decoder) Decode(p *Packet, frame []byte, wireLen int, link LinkType) error {
 	*p = Packet{TimeNanos: p.TimeNanos, Interface: p.Interface, WScale: -1}
-	err := d.link(p, frame, max(wireLen, len(frame)), link)
+	if wireLen < len(frame) || wireLen > maxWireLen {
+		wireLen = len(frame)
+	}
+	err := d.link(p, frame, wireLen, link)
 	if err == nil {
 		d.m.Decoded++
 		return nil

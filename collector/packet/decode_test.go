@@ -132,6 +132,8 @@ func TestLengths(t *testing.T) {
 		{"inner Ethernet", LinkEthernet, vxlanPadded, 0, 59, 59, 25, 5, 5, 0},
 		{"inner Ethernet cut", LinkEthernet, vxlanPadded[:50+57], len(vxlanPadded), 59, 57, 25, 5, 3, 0},
 		{"inner IP", LinkEthernet, cat(eth(0x0800, ip4(4, ip4(6, hello))), make([]byte, 5)), 0, 59, 59, 25, 5, 5, 0},
+		{"wire length that cannot be", LinkRaw, ip4(6, hello), 1<<31 - 1, 59, 59, 25, 5, 5, 0},
+		{"negative wire length", LinkRaw, ip4(6, hello), -1, 59, 59, 25, 5, 5, 0},
 		{"header claims more than the wire", LinkEthernet, plain[:57], 57, 57, 57, 25, 5, 3, 1},
 	}
 	for _, tt := range tests {
@@ -462,14 +464,13 @@ func FuzzDecode(f *testing.F) {
 		f.Add(s.frame[:len(s.frame)*2/3], len(s.frame), uint16(s.link))
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, wire int, link uint16) {
-		wire = min(max(wire, 0), 1<<20)
 		d := NewDecoder()
 		var p, q Packet
 		err := d.Decode(&p, frame, wire, LinkType(link))
 		if p.CapLen > p.WireLen || len(p.Payload) > int(p.PayloadLen) || p.PayloadLen > p.L3Len {
 			t.Fatalf("lengths contradict each other: %+v", p)
 		}
-		if int(p.WireLen) > max(wire, len(frame))+ethernetHeader+1<<16 || p.L3Len > max(1<<16, p.WireLen) {
+		if int(p.WireLen) > max(min(wire, maxWireLen), len(frame))+ethernetHeader+1<<16 || p.L3Len > max(1<<16, p.WireLen) {
 			t.Fatalf("length out of nowhere: %+v", p)
 		}
 		if !within(p.Payload, frame) {
