@@ -116,11 +116,15 @@ func SyncDir(fsys FS, dir string) error {
 	return errors.Join(err, d.Close())
 }
 
-// MkdirAllSync makes a directory and those above it, durably: each directory that got a new entry is synced.
+// MkdirAllSync makes a directory and those above it, durably: each directory that got a new entry is synced, and the one
+// above dir in any case, as whoever made dir may have been killed before.
 func MkdirAllSync(fsys FS, dir string) error {
 	var grown []string // directories that get a new entry
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
 		if _, err := fsys.Stat(d); err == nil || filepath.Dir(d) == d {
+			if len(grown) == 0 {
+				grown = append(grown, filepath.Dir(d))
+			}
 			break
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err

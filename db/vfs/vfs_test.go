@@ -125,7 +125,7 @@ func fileOp(f File, kind int, off int64, size int, fill byte) string {
 }
 
 func TestMemBehavesAsOS(t *testing.T) {
-	for seed := range uint64(150) {
+	for seed := range uint64(40) {
 		want := randomOps(OS, t.TempDir(), seed, 150)
 		mem := NewMem()
 		if err := mem.MkdirAll("root"); err != nil {

@@ -110,11 +110,26 @@ func (l *Log) lead(own *request) {
 		l.waitForMore()
 	}
 	group := l.take()
+	whole := false
+	defer func() {
+		if !whole { // a panic in the hook, say: nobody knows what of the group is written, and the others must not hang
+			err := l.poison(errors.New("a commit was left by a panic"))
+			for _, r := range group[1:] {
+				r.err = err
+			}
+		}
+		l.handOver(group)
+	}()
 	if group[0].run != nil {
 		group[0].err = group[0].run()
 	} else {
 		l.commit(group)
 	}
+	whole = true
+}
+
+// handOver wakes those whose requests are done, and the next leader if more are queued.
+func (l *Log) handOver(group []*request) {
 	for _, r := range group[1:] {
 		r.wake <- struct{}{}
 	}

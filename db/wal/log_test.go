@@ -440,3 +440,24 @@ func TestHistogram(t *testing.T) {
 		t.Errorf("max quantile %d of %d", h.Quantile(1), h.Count)
 	}
 }
+
+// TestPanicInHook checks that a panic in the hook, survived by its caller, ends the log but hangs nobody.
+func TestPanicInHook(t *testing.T) {
+	l := mustOpen(t, vfs.NewMem(), func(o *Options) {
+		o.Committed = func(uint64, [][]byte) { panic("hook") }
+	})
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic is gone")
+			}
+		}()
+		_, _ = l.Append([][]byte{{1}})
+	}()
+	if _, err := l.Append([][]byte{{1}}); !errors.Is(err, ErrReadOnly) {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

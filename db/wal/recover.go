@@ -71,9 +71,9 @@ func (l *Log) makeDir() error {
 }
 
 // openSegment opens a segment file and reads its header; size is that of the file.
-func (l *Log) openSegment(seq uint64, open func(string) (vfs.File, error)) (s *segment, size int64, err error) {
+func (l *Log) openSegment(seq uint64) (s *segment, size int64, err error) {
 	name := segmentName(seq)
-	f, err := open(l.path(name))
+	f, err := l.fs.OpenReadWrite(l.path(name))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -94,7 +94,7 @@ func (l *Log) openSegment(seq uint64, open func(string) (vfs.File, error)) (s *s
 
 // loadTail reads the newest segment, and with it the front.
 func (l *Log) loadTail(seq uint64) (*segment, scanResult, error) {
-	s, size, err := l.openSegment(seq, l.fs.OpenReadWrite)
+	s, size, err := l.openSegment(seq)
 	if err != nil {
 		return nil, scanResult{}, err
 	}
@@ -145,7 +145,7 @@ func (l *Log) loadSealed(older []uint64) (obsolete []uint64, err error) {
 			return nil, &CorruptionError{File: segmentName(after.hdr.seq - 1), Reason: fmt.Sprintf(
 				"segment is missing: the log starts at index %d, %s at %d", l.front, after.name, after.hdr.first)}
 		}
-		s, size, err := l.openSegment(older[n-1], l.fs.Open)
+		s, size, err := l.openSegment(older[n-1])
 		if err != nil {
 			return nil, err
 		}
@@ -161,6 +161,11 @@ func (l *Log) loadSealed(older []uint64) (obsolete []uint64, err error) {
 			return nil, err
 		}
 		l.front = front
+		if s.hdr.flags&flagUnsynced != 0 && res.end == end {
+			if err := l.sync(s.file); err != nil { // what was written without is made durable now
+				return nil, fmt.Errorf("sync %s: %w", s.name, err)
+			}
+		}
 		if res.end != end {
 			return nil, s.corrupt(res.stop, fmt.Sprintf("%s, yet %s says it ends at offset %d", orElse(res.reason, "append is not complete"), after.name, end))
 		}
