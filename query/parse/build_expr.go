@@ -32,31 +32,54 @@ func (b *builder) expr(ctx gen.IExprContext) ast.Expr {
 }
 
 func (b *builder) exprOrStar(ctx gen.IExprContext) ast.Expr {
-	return b.logical(ctx, true)
+	return b.or(ctx)
 }
 
-// logical builds an OR chain and, below it, AND chains, as one node each.
-func (b *builder) logical(ctx antlr.ParserRuleContext, or bool) ast.Expr {
+// or builds an OR chain as one node.
+func (b *builder) or(ctx antlr.ParserRuleContext) ast.Expr {
 	children := ctx.GetChildren()
-	one := func(c antlr.Tree) ast.Expr {
-		if or {
-			return b.logical(c.(*gen.AndExprContext), false)
-		}
-		return b.notExpr(c.(*gen.NotExprContext))
-	}
 	if len(children) == 1 {
-		return one(children[0])
+		return b.and(children[0].(*gen.AndExprContext))
 	}
-	l := &ast.Logical{Pos: b.pos(ctx.GetStart()), Or: or, Terms: make([]ast.Expr, 0, len(children)/2+1)}
+	l := &ast.Logical{Pos: b.pos(ctx.GetStart()), Or: true, Terms: make([]ast.Expr, 0, len(children)/2+1)}
 	for i := 0; i < len(children); i += 2 {
-		e := one(children[i])
-		if sub, ok := e.(*ast.Logical); ok && sub.Or == or {
-			l.Terms = append(l.Terms, sub.Terms...)
-			continue
-		}
-		l.Terms = append(l.Terms, b.noStar(e))
+		b.addTerm(l, b.and(children[i].(*gen.AndExprContext)))
 	}
 	return l
+}
+
+// and builds an AND chain as one node, with the NOTs in front of its terms.
+func (b *builder) and(ctx *gen.AndExprContext) ast.Expr {
+	children := ctx.GetChildren()
+	if len(children) == 1 {
+		return b.predicate(children[0].(*gen.PredicateContext))
+	}
+	l := &ast.Logical{Pos: b.pos(ctx.GetStart())}
+	for first, i := 0, 0; i < len(children); i++ {
+		p, ok := children[i].(*gen.PredicateContext)
+		if !ok {
+			continue
+		}
+		e := b.predicate(p)
+		for j := i - 1; j >= first; j-- {
+			e = &ast.Unary{Pos: b.pos(terminal(children[j])), Op: ast.OpNot, Expr: b.noStar(e)}
+		}
+		if first == 0 && i == len(children)-1 {
+			return e
+		}
+		b.addTerm(l, e)
+		first = i + 2 // behind the AND
+	}
+	return l
+}
+
+// addTerm adds to a chain, a chain of the same operator by its terms.
+func (b *builder) addTerm(l *ast.Logical, e ast.Expr) {
+	if sub, ok := e.(*ast.Logical); ok && sub.Or == l.Or {
+		l.Terms = append(l.Terms, sub.Terms...)
+		return
+	}
+	l.Terms = append(l.Terms, b.noStar(e))
 }
 
 // noStar refuses t.* as an operand.
@@ -64,16 +87,6 @@ func (b *builder) noStar(e ast.Expr) ast.Expr {
 	if s, ok := e.(*ast.Star); ok && b.err == nil {
 		b.err = &Error{Line: s.Line, Column: s.Column, Offset: s.Offset, SQLState: "42601", Near: s.String(),
 			Msg: "* has no place here", Hint: "it stands for all columns, in a select list"}
-	}
-	return e
-}
-
-func (b *builder) notExpr(ctx *gen.NotExprContext) ast.Expr {
-	children := ctx.GetChildren()
-	last := len(children) - 1
-	e := b.predicate(children[last].(*gen.PredicateContext))
-	for i := last - 1; i >= 0; i-- {
-		e = &ast.Unary{Pos: b.pos(terminal(children[i])), Op: ast.OpNot, Expr: b.noStar(e)}
 	}
 	return e
 }

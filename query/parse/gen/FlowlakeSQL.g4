@@ -8,7 +8,7 @@
  *    keyword. `((SELECT 1) UNION ...)` is an expression or a table followed by
  *    a queryTail; the builder looks at what it was.
  *  - `value` is a flat list of operands and operators; the builder applies
- *    precedence. That keeps the ladder at seven rules and chains iterative.
+ *    precedence. That keeps the ladder at six rules and chains iterative.
  *  - Words that continue an expression (clauseWord) are names everywhere but
  *    as an alias without AS.
  * Two texts have two readings, and the first alternative is the one meant:
@@ -104,9 +104,7 @@ joinSide : INNER | ( LEFT | RIGHT | FULL ) OUTER? ;
 
 expr : andExpr ( OR andExpr )* ;
 
-andExpr : notExpr ( AND notExpr )* ;
-
-notExpr : NOT* predicate ;
+andExpr : NOT* predicate ( AND NOT* predicate )* ;
 
 predicate : value predicateTail* ;
 
@@ -252,7 +250,8 @@ transactionMode
 
 // ---- names ----
 
-qualifiedName : identifier ( DOT columnLabel )* ;
+// The plain words stand here again, to spare a rule for each.
+qualifiedName : ( IDENT | QUOTED_IDENT | nonReserved ) ( DOT ( IDENT | QUOTED_IDENT | nonReserved | reservedWord ) )* ;
 
 identifier : IDENT | QUOTED_IDENT | nonReserved ;
 
