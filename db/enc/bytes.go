@@ -120,14 +120,15 @@ func DecodeBytesList(data []byte, offsets []uint32, src []byte, n, maxBytes int)
 		}
 		return data, offsets, src, nil
 	}
-	d, o, rest, err = decodeBytesList(data, offsets, src, n, min(maxBytes, math.MaxUint32-len(data)))
+	limit := min(uint64(max(maxBytes, 0)), math.MaxUint32-uint64(len(data)), math.MaxInt)
+	d, o, rest, err = decodeBytesList(data, offsets, src, n, limit)
 	if err != nil {
 		return data, offsets, src, err
 	}
 	return d, o, rest, nil
 }
 
-func decodeBytesList(data []byte, offsets []uint32, src []byte, n, maxBytes int) ([]byte, []uint32, []byte, error) {
+func decodeBytesList(data []byte, offsets []uint32, src []byte, n int, limit uint64) ([]byte, []uint32, []byte, error) {
 	if len(src) == 0 {
 		return nil, nil, nil, corrupt("no codec")
 	}
@@ -138,7 +139,7 @@ func decodeBytesList(data []byte, offsets []uint32, src []byte, n, maxBytes int)
 	}
 	front := codec == codecFront || codec == codecFrontS2
 	if codec != codecBytes {
-		maxBytes = min(maxBytes, MaxListBytes)
+		limit = min(limit, MaxListBytes)
 	}
 	s := scratchPool.Get().(*scratch)
 	defer scratchPool.Put(s)
@@ -160,7 +161,7 @@ func decodeBytesList(data []byte, offsets []uint32, src []byte, n, maxBytes int)
 		stored += uint64(k)
 		unpacked += uint64(k) + uint64(b.prefix[i])
 	}
-	if unpacked > uint64(max(maxBytes, 0)) {
+	if unpacked > limit {
 		return nil, nil, nil, ErrTooLarge
 	}
 	total, src, ok := uvarint(src)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 
 	"github.com/flowlake/flowlake/db/enc"
@@ -160,7 +161,7 @@ func (r *rangeReader) read() error {
 		return fmt.Errorf("unknown version")
 	}
 	r.src = r.src[1:]
-	from, ok1 := r.count(1 << 31)
+	from, ok1 := r.count(math.MaxInt32)
 	sets, ok2 := r.count(maxRangeSets)
 	total, ok3 := r.count(maxRangeBytes)
 	keys, ok4 := r.count(len(r.src))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -12,7 +13,7 @@ import (
 
 // Limits bound a store. Zero fields take the defaults.
 type Limits struct {
-	// MaxSets is the number of sets, the empty one included. Default 16 Mi, at most 2^31.
+	// MaxSets is the number of sets, the empty one included. Default 16 Mi, at most 2^31-1.
 	MaxSets int
 	// MaxBytes bounds the memory of sets and index, in bytes, without hash tables and Dense caches. Default 2 GiB, at most 3 GiB.
 	MaxBytes int64
@@ -35,7 +36,7 @@ func (l *Limits) ensureDefaults() {
 	if l.DenseBytes <= 0 {
 		l.DenseBytes = 256 << 20
 	}
-	l.MaxSets = min(l.MaxSets, 1<<31)
+	l.MaxSets = min(l.MaxSets, math.MaxInt32)
 	l.MaxBytes = min(l.MaxBytes, 3<<30) // addresses in an arena are 32 bits
 }
 
