@@ -1,6 +1,8 @@
 package flow
 
 import (
+	"math"
+
 	"github.com/flowlake/flowlake/collector/l7"
 	"github.com/flowlake/flowlake/collector/packet"
 )
@@ -54,7 +56,20 @@ func (h *l7Handler) Identified(c *l7.Conn, proto l7.Protocol, server l7.Side) {
 	t.services.certain(service{sa, sp}, service{ca, cp}, scoreL7)
 }
 
-func (h *l7Handler) Request(c *l7.Conn, atNanos int64) { c.Owner.(*Flow).interval.requests++ }
+func (h *l7Handler) Request(c *l7.Conn, atNanos int64) {
+	f := c.Owner.(*Flow)
+	f.interval.requests++
+	if f.unanswered < math.MaxUint8 {
+		f.unanswered++
+	}
+}
+
+// answered notes that a request waits no longer.
+func (f *Flow) answered() {
+	if f.unanswered > 0 && f.unanswered < math.MaxUint8 {
+		f.unanswered--
+	}
+}
 
 func (h *l7Handler) Response(c *l7.Conn, atNanos int64, status l7.Status, rrtNanos int64) {
 	f := c.Owner.(*Flow)
@@ -70,9 +85,14 @@ func (h *l7Handler) Response(c *l7.Conn, atNanos int64, status l7.Status, rrtNan
 	}
 	if rrtNanos >= 0 {
 		n.rrt.addNanos(rrtNanos)
+		f.answered()
 	}
 }
 
-func (h *l7Handler) Timeout(c *l7.Conn, atNanos int64) { c.Owner.(*Flow).interval.timeouts++ }
+func (h *l7Handler) Timeout(c *l7.Conn, atNanos int64) {
+	f := c.Owner.(*Flow)
+	f.interval.timeouts++
+	f.answered()
+}
 
 func (h *l7Handler) Exchange(c *l7.Conn, e *l7.Exchange) { h.h.Exchange(c.Owner.(*Flow), e) }

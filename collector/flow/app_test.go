@@ -2,6 +2,7 @@ package flow
 
 import (
 	"bytes"
+	"cmp"
 	"testing"
 	"time"
 
@@ -117,6 +118,19 @@ func TestL7DNS(t *testing.T) {
 	k.proto, k.serverPort = packet.ProtoUDP, 53
 	k.say(0, 0, 0, 0, string(query))
 	k.say(1, 4*ms, 0, 0, string(answer))
+	for _, answered := range []time.Duration{0, time.Second} { // a name look-up may end sooner than other flows
+		want := cmp.Or(int64(answered), 35*second)
+		r := &recorder{}
+		table := New(Options{ReportInterval: time.Hour, Timeouts: Timeouts{Answered: answered}}, r)
+		table.Packet(&k.packets[0])
+		table.Packet(&k.packets[1])
+		table.Tick(k.packets[1].TimeNanos + want - 1)
+		early := len(r.reports)
+		table.Tick(k.packets[1].TimeNanos + want)
+		if early != 0 || len(r.reports) != 1 || r.reports[0].CloseType != CloseNormal {
+			t.Errorf("answered %v: %d reports before the time, %+v", answered, early, r.reports)
+		}
+	}
 	r, _ := run(Options{}, k.packets)
 	g := last(t, r)
 	if g.L7Protocol != l7.DNS || g.L7Requests != 1 || g.L7Responses != 1 || g.RRT.SumMicros != 4000 || g.ART.SumMicros != 4000 ||

@@ -43,6 +43,7 @@ type Flow struct {
 	// serverPackets and clientPackets count up to 255 since the start.
 	clientPackets, serverPackets uint8
 	l7proto                      l7.Protocol
+	unanswered                   uint8 // requests that wait for their response; stays at 255
 	tls                          tlsState
 	interval                     counters
 	perf                         perf

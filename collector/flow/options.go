@@ -26,6 +26,9 @@ type Timeouts struct {
 	OpeningRST time.Duration
 	// ClosedFIN is for a connection that both sides closed. Default 2 s.
 	ClosedFIN time.Duration
+	// Answered is for a UDP flow of a known application protocol that waits for no response: a name look-up is over when
+	// it is answered. Default: Closing.
+	Answered time.Duration
 }
 
 // Options configure a Table. The zero value is ready for use.
@@ -76,6 +79,7 @@ func (o Options) withDefaults() Options {
 	orDefault(&o.Timeouts.Closing, 35*time.Second)
 	orDefault(&o.Timeouts.OpeningRST, time.Second)
 	orDefault(&o.Timeouts.ClosedFIN, 2*time.Second)
+	orDefault(&o.Timeouts.Answered, o.Timeouts.Closing)
 	orDefault(&o.ReportInterval, time.Minute)
 	orDefault(&o.MaxDisorder, 10*time.Second)
 	o.ReportInterval = (o.ReportInterval + time.Second - 1).Truncate(time.Second)

@@ -167,6 +167,7 @@ const (
 	timeoutClosing
 	timeoutOpeningRST
 	timeoutClosedFIN
+	timeoutAnswered
 	numTimeouts
 )
 

@@ -68,6 +68,7 @@ func New(o Options, h Handler) *Table {
 		timeoutOpening: int64(to.Opening), timeoutSingle: int64(to.SingleDirection), timeoutException: int64(to.Exception),
 		timeoutEstablished: int64(to.Established), timeoutEstablishedRST: int64(to.EstablishedRST),
 		timeoutClosing: int64(to.Closing), timeoutOpeningRST: int64(to.OpeningRST), timeoutClosedFIN: int64(to.ClosedFIN),
+		timeoutAnswered: int64(to.Answered),
 	}
 	if !o.DisableL7 {
 		t.tracker = l7.NewTracker(o.L7, (*l7Handler)(t))
@@ -280,6 +281,9 @@ func (t *Table) udp(f *Flow, p *packet.Packet, dir int) {
 	t.verdict(f.perf.datagram(p, dir))
 	if t.tracker != nil && p.PayloadLen > 0 {
 		t.payload(f, p, dir, 0)
+		if f.timeout == timeoutClosing && f.l7proto != l7.Unknown && f.unanswered == 0 {
+			f.timeout = timeoutAnswered
+		}
 	}
 }
 

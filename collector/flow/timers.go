@@ -176,6 +176,12 @@ func (t *Table) Tick(nowNanos int64) {
 	t.runTimers(nowNanos)
 }
 
+// Report reports every open flow at nowNanos, as at the end of an interval: for those who stop looking while flows go on.
+func (t *Table) Report(nowNanos int64) {
+	t.Tick(nowNanos)
+	t.reportOpen(t.now)
+}
+
 // Flush ends all open flows at nowNanos, or the newest packet's time if that is later, as their state has it. The Table is
 // as new afterwards, but for its counters and what it has learned about servers: packets of any time may follow.
 func (t *Table) Flush(nowNanos int64) {

@@ -4,10 +4,15 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"math/bits"
 
 	"github.com/flowlake/flowlake/db/schema"
 )
+
+// ErrRefused is what a Sink's error wraps when the batch itself is at fault: writing it again cannot succeed, other batches
+// are not affected.
+var ErrRefused = errors.New("batch refused")
 
 // Sink takes batches. Write borrows b until it returns; b is sealed and read-only, so a sink may also keep it.
 // An error means that none of the batch's rows was taken, unless the sink's documentation says otherwise.

@@ -1,0 +1,326 @@
+// Package collector watches: it captures frames, follows flows and requests in them, and hands rows of flows and spans to
+// a sink. It never holds up capture: what does not fit its queues is dropped and counted.
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/flowlake/flowlake/collector/capture"
+	"github.com/flowlake/flowlake/collector/flow"
+	"github.com/flowlake/flowlake/collector/packet"
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/schema"
+)
+
+// Options configure a Collector. The zero value of a field means its default.
+type Options struct {
+	// Interfaces are the names of those to capture on; default all ("any").
+	Interfaces []string
+	// Workers is how many sockets share the traffic of an interface, each with its own thread and flow table. Default 1.
+	Workers int
+	// Exclude leaves traffic out in the kernel: one's own doors.
+	Exclude []capture.Rule
+	// SnapBytes, RingBytes and Promiscuous are as in capture.LiveOptions; RingBytes is the whole ring of one worker,
+	// default 32 MiB.
+	SnapBytes, RingBytes int
+	Promiscuous          bool
+	// Agent goes into the column agent: the host's name.
+	Agent string
+	// Tables has the tables flows and spans; default schema.Builtin().
+	Tables *schema.Registry
+	// Flow are the flow tables' options. Where they leave these open, flows are shown to those who watch live: a first
+	// report after 1 s, ended connections and answered look-ups after 500 ms.
+	Flow flow.Options
+	// QueueBatches bounds the batches that wait for the sink. Default 64.
+	QueueBatches int
+	// SealEvery is how long rows wait to share a batch. Default 200 ms.
+	SealEvery time.Duration
+	// Error is told about failures that capture goes on after; default nobody. It may be called from several goroutines.
+	Error func(error)
+}
+
+func (o *Options) ensureDefaults() {
+	if len(o.Interfaces) == 0 {
+		o.Interfaces = []string{capture.AnyInterface}
+	}
+	o.Workers = max(o.Workers, 1)
+	if o.RingBytes <= 0 {
+		o.RingBytes = 32 << 20
+	}
+	if o.Tables == nil {
+		o.Tables = schema.Builtin()
+	}
+	if o.QueueBatches <= 0 {
+		o.QueueBatches = 64
+	}
+	if o.SealEvery <= 0 {
+		o.SealEvery = 200 * time.Millisecond
+	}
+	if o.Error == nil {
+		o.Error = func(error) {}
+	}
+	live := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	live(&o.Flow.FirstReport, time.Second)
+	live(&o.Flow.Timeouts.ClosedFIN, 500*time.Millisecond)
+	live(&o.Flow.Timeouts.Answered, 500*time.Millisecond)
+}
+
+// tickLag is how far the flow tables' clock runs behind: frames wait this long at most in the kernel's ring.
+const tickLag = 100 * time.Millisecond
+
+// refreshPlace is how often the host's addresses and interface names are looked up again.
+const refreshPlace = 10 * time.Second
+
+// Collector captures live.
+type Collector struct {
+	o       Options
+	sink    batch.Sink
+	sources []capture.Source
+	workers []*liveWorker
+	queue   chan *batch.Batch
+
+	rows, batches             atomic.Uint64
+	droppedQueue, droppedSink atomic.Uint64 // rows
+}
+
+// liveWorker is a worker that its source's goroutine and a ticker share.
+type liveWorker struct {
+	mu sync.Mutex // guards w and place
+	w  *worker
+	// place is what w's rows refer to; it is replaced in place under mu.
+	place *place
+}
+
+// New opens the interfaces: what is captured waits in the kernel for Run. Without the right to capture the error is a
+// capture.ErrPermission, on a platform without live capture a capture.ErrUnsupported.
+func New(sink batch.Sink, opts ...func(*Options)) (*Collector, error) {
+	var o Options
+	for _, f := range opts {
+		f(&o)
+	}
+	o.ensureDefaults()
+	c := &Collector{o: o, sink: sink, queue: make(chan *batch.Batch, o.QueueBatches)}
+	for _, name := range o.Interfaces {
+		if err := c.open(name); err != nil {
+			return nil, errors.Join(err, c.close())
+		}
+	}
+	return c, nil
+}
+
+func (c *Collector) open(name string) error {
+	live, err := capture.OpenFanout(c.o.Workers, func(l *capture.LiveOptions) {
+		l.Interface, l.Exclude, l.SnapBytes, l.Promiscuous = name, c.o.Exclude, c.o.SnapBytes, c.o.Promiscuous
+		l.Blocks = max(c.o.RingBytes>>20, 2)
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range live {
+		c.sources = append(c.sources, l)
+		w := &liveWorker{place: &place{agent: c.o.Agent}}
+		if w.w, err = newWorker(c.o.Tables, w.place, c.o.Flow, c.enqueue); err != nil {
+			return err
+		}
+		c.workers = append(c.workers, w)
+	}
+	return nil
+}
+
+func (c *Collector) close() error {
+	var errs []error
+	for _, s := range c.sources {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// enqueue never waits: capture comes first.
+func (c *Collector) enqueue(b *batch.Batch) error {
+	select {
+	case c.queue <- b:
+	default:
+		c.droppedQueue.Add(uint64(b.N))
+	}
+	return nil
+}
+
+// Run captures until ctx ends, then hands on the rows of all flows still open, and closes the interfaces. It returns the
+// error that ended capture early, nil when ctx did. A Collector runs once.
+func (c *Collector) Run(ctx context.Context) error {
+	c.refresh()
+	capturing, stop := context.WithCancel(ctx)
+	defer stop()
+	var sources, ticker, sender sync.WaitGroup
+	errs := make([]error, len(c.sources))
+	for i, s := range c.sources {
+		sources.Add(1)
+		go func() {
+			defer sources.Done()
+			defer stop() // one that fails ends all: a collector that sees half of the traffic would mislead
+			if err := s.Run(capturing, c.workers[i].frames); err != nil && capturing.Err() == nil {
+				errs[i] = fmt.Errorf("capture: %w", err)
+			}
+		}()
+	}
+	sender.Add(1)
+	go func() { defer sender.Done(); c.send() }()
+	ticker.Add(1)
+	go func() { defer ticker.Done(); c.tick(capturing) }()
+	sources.Wait()
+	ticker.Wait()
+	for _, w := range c.workers {
+		w.finish()
+	}
+	close(c.queue)
+	sender.Wait()
+	return errors.Join(append(errs, c.close())...)
+}
+
+func (w *liveWorker) frames(b *capture.Batch) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.w.frames(b)
+}
+
+// finish reports all flows as they are: the collector stops, not they.
+func (w *liveWorker) finish() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.w.table.Report(time.Now().UnixNano())
+	_ = w.w.seal() // enqueue counts what it drops
+}
+
+// tick lets time pass where there are no packets, and seals what rows there are.
+func (c *Collector) tick(ctx context.Context) {
+	seal, places := time.NewTicker(c.o.SealEvery), time.NewTicker(refreshPlace)
+	defer seal.Stop()
+	defer places.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-places.C:
+			c.refresh()
+		case now := <-seal.C:
+			for _, w := range c.workers {
+				w.mu.Lock()
+				w.w.table.Tick(now.Add(-tickLag).UnixNano())
+				_ = w.w.seal() // enqueue counts what it drops
+				w.mu.Unlock()
+			}
+		}
+	}
+}
+
+// send hands batches to the sink until the queue is closed. It does not end with the collector's context: what was captured
+// is stored, and the sink bounds how long that takes.
+func (c *Collector) send() {
+	for b := range c.queue {
+		if err := c.sink.Write(context.Background(), b); err != nil {
+			c.droppedSink.Add(uint64(b.N))
+			c.o.Error(fmt.Errorf("store %d rows of %s: %w", b.N, b.Table.Name, err))
+			continue
+		}
+		c.rows.Add(uint64(b.N))
+		c.batches.Add(1)
+	}
+}
+
+// refresh looks up the host's addresses and interface names.
+func (c *Collector) refresh() {
+	local, names, err := hostPlace()
+	if err != nil {
+		c.o.Error(fmt.Errorf("look up interfaces: %w", err))
+		return
+	}
+	for _, w := range c.workers {
+		w.mu.Lock()
+		w.place.local, w.place.names = local, names
+		w.mu.Unlock()
+	}
+}
+
+func hostPlace() (map[packet.Addr]bool, map[uint32]string, error) {
+	ifaces, err := net.Interfaces()
+	if err != nil {
+		return nil, nil, err
+	}
+	names := make(map[uint32]string, len(ifaces))
+	for _, i := range ifaces {
+		names[uint32(i.Index)] = i.Name
+	}
+	addrs, err := LocalAddrs()
+	if err != nil {
+		return nil, nil, err
+	}
+	local := make(map[packet.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		local[packet.Addr(a.As16())] = true
+	}
+	return local, names, nil
+}
+
+// LocalAddrs are the addresses of this host, loopback included.
+func LocalAddrs() ([]netip.Addr, error) {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var out []netip.Addr
+	for _, a := range list {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			out = append(out, p.Addr().WithZone(""))
+		}
+	}
+	return out, nil
+}
+
+// Metrics is what a collector has seen since New. Everything that was lost is in it, by cause.
+type Metrics struct {
+	Capture capture.Metrics
+	// Undecoded frames by cause: "truncated", "not_ip", "bad_header", "other".
+	Undecoded map[string]uint64
+	Frames    uint64
+	Flow      flow.Metrics
+	// Rows and Batches were taken by the sink.
+	Rows, Batches uint64
+	// DroppedRows by cause: "queue_full" (the sink is too slow), "sink" (it refused them).
+	DroppedRows map[string]uint64
+	// QueuedBatches wait for the sink now.
+	QueuedBatches int
+}
+
+// Metrics is a snapshot.
+func (c *Collector) Metrics() Metrics {
+	m := Metrics{Undecoded: map[string]uint64{}, Rows: c.rows.Load(), Batches: c.batches.Load(), QueuedBatches: len(c.queue),
+		DroppedRows: map[string]uint64{"queue_full": c.droppedQueue.Load(), "sink": c.droppedSink.Load()}}
+	for _, s := range c.sources {
+		sm := s.Metrics()
+		addFields(&m.Capture, &sm)
+	}
+	for _, w := range c.workers {
+		w.mu.Lock()
+		d, f := w.w.decodes, w.w.table.Metrics()
+		w.mu.Unlock()
+		m.Frames += d.frames
+		maps.Copy(m.Undecoded, map[string]uint64{
+			"truncated": m.Undecoded["truncated"] + d.truncated, "not_ip": m.Undecoded["not_ip"] + d.notIP,
+			"bad_header": m.Undecoded["bad_header"] + d.header, "other": m.Undecoded["other"] + d.other,
+		})
+		addFields(&m.Flow, &f)
+	}
+	return m
+}

@@ -1,0 +1,176 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/flowlake/flowlake/collector/capture"
+	"github.com/flowlake/flowlake/collector/flow"
+	"github.com/flowlake/flowlake/collector/l7"
+	"github.com/flowlake/flowlake/collector/packet"
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/schema"
+)
+
+// sealRows and sealBytes bound a batch.
+const (
+	sealRows  = 8192
+	sealBytes = 4 << 20
+)
+
+// worker turns the frames of one source into batches of flows and spans. Not safe for concurrent use.
+type worker struct {
+	dec   *packet.Decoder
+	table *flow.Table
+	flows *flowRows
+	spans *spanRows
+	pkt   packet.Packet
+	// emit takes a sealed batch.
+	emit func(*batch.Batch) error
+	// err is the first error of emit: from then on rows are no longer made.
+	err     error
+	decodes decodeCounts
+	newest  int64 // newest packet time seen, Unix nanoseconds
+}
+
+// decodeCounts counts frames that were not decoded, by cause.
+type decodeCounts struct {
+	frames, truncated, notIP, header, other uint64
+}
+
+var _ flow.Handler = (*worker)(nil)
+
+func newWorker(tables *schema.Registry, p *place, o flow.Options, emit func(*batch.Batch) error) (*worker, error) {
+	flows, ok := tables.Table("flows")
+	if !ok {
+		return nil, fmt.Errorf("collect: %w: flows", schema.ErrUnknownTable)
+	}
+	spans, ok := tables.Table("spans")
+	if !ok {
+		return nil, fmt.Errorf("collect: %w: spans", schema.ErrUnknownTable)
+	}
+	w := &worker{dec: packet.NewDecoder(), flows: newFlowRows(flows, p), spans: newSpanRows(spans, p), emit: emit}
+	w.table = flow.New(o, w)
+	return w, nil
+}
+
+// frames enters a batch of frames.
+func (w *worker) frames(b *capture.Batch) error {
+	for i := range b.Frames {
+		f := &b.Frames[i]
+		w.newest = max(w.newest, f.TimeNanos)
+		w.decodes.frames++
+		if err := f.Decode(w.dec, &w.pkt); err != nil {
+			w.decodes.count(err)
+			continue
+		}
+		w.table.Packet(&w.pkt)
+	}
+	if w.flows.Len() >= sealRows || w.flows.Bytes() >= sealBytes || w.spans.Len() >= sealRows || w.spans.Bytes() >= sealBytes {
+		return w.seal()
+	}
+	return w.err
+}
+
+func (c *decodeCounts) count(err error) {
+	switch {
+	case errors.Is(err, packet.ErrTruncated):
+		c.truncated++
+	case errors.Is(err, packet.ErrEtherType):
+		c.notIP++
+	case errors.Is(err, packet.ErrHeaderLength), errors.Is(err, packet.ErrIPVersion), errors.Is(err, packet.ErrTooDeep):
+		c.header++
+	default:
+		c.other++
+	}
+}
+
+// Flow implements flow.Handler.
+func (w *worker) Flow(r *flow.Report) {
+	if w.err == nil {
+		w.flows.add(r)
+	}
+}
+
+// Exchange implements flow.Handler.
+func (w *worker) Exchange(f *flow.Flow, e *l7.Exchange) {
+	if w.err == nil {
+		w.spans.add(f, e)
+	}
+}
+
+// seal hands over what rows there are.
+func (w *worker) seal() error {
+	for _, b := range []*batch.Builder{w.flows.Builder, w.spans.Builder} {
+		if sealed := b.Seal(); sealed != nil && w.err == nil {
+			w.err = w.emit(sealed)
+		}
+	}
+	return w.err
+}
+
+// ImportOptions configure Import. The zero value is ready for use.
+type ImportOptions struct {
+	// Tables has the tables flows and spans; default schema.Builtin().
+	Tables *schema.Registry
+	// Agent goes into the column agent; default ''.
+	Agent string
+	// Flow are the flow table's options.
+	Flow flow.Options
+	// Progress, if not nil, is called now and then with the bytes read so far and the size of the file.
+	Progress func(read, total int64)
+}
+
+// ImportStats is what an import has read and made.
+type ImportStats struct {
+	Packets, Bytes uint64
+	// Undecoded frames, by cause: cut off within a header, neither IPv4 nor IPv6, lying lengths, others.
+	Truncated, NotIP, BadHeader, Other uint64
+	Flows, Spans                       int64 // rows
+	Flow                               flow.Metrics
+}
+
+// Import reads a pcap or pcapng file and writes its flows and spans to sink. All runs on the packets' own time, so the rows
+// depend on the file alone. When reading fails in the middle, the rows of what was read are written all the same, and the
+// error says where it ended.
+func Import(ctx context.Context, path string, sink batch.Sink, opts ...func(*ImportOptions)) (ImportStats, error) {
+	var o ImportOptions
+	for _, f := range opts {
+		f(&o)
+	}
+	if o.Tables == nil {
+		o.Tables = schema.Builtin()
+	}
+	src, err := capture.OpenFile(path, func(f *capture.FileOptions) { f.Progress = o.Progress })
+	if err != nil {
+		return ImportStats{}, err
+	}
+	var stats ImportStats
+	w, err := newWorker(o.Tables, &place{agent: o.Agent}, o.Flow, func(b *batch.Batch) error {
+		if err := sink.Write(ctx, b); err != nil {
+			return fmt.Errorf("store %d rows of %s: %w", b.N, b.Table.Name, err)
+		}
+		if b.Table.Name == "flows" {
+			stats.Flows += int64(b.N)
+		} else {
+			stats.Spans += int64(b.N)
+		}
+		return nil
+	})
+	if err != nil {
+		return stats, errors.Join(err, src.Close())
+	}
+	err = src.Run(ctx, w.frames)
+	if w.err == nil { // the rows of what could be read are worth keeping, whatever ended the reading
+		w.table.Flush(w.newest)
+		if serr := w.seal(); serr != nil {
+			err = errors.Join(err, serr)
+		}
+	}
+	m := src.Metrics()
+	stats.Packets, stats.Bytes = m.Packets, m.Bytes
+	stats.Truncated, stats.NotIP, stats.BadHeader, stats.Other = w.decodes.truncated, w.decodes.notIP, w.decodes.header, w.decodes.other
+	stats.Flow = w.table.Metrics()
+	return stats, errors.Join(err, src.Close())
+}
