@@ -444,8 +444,9 @@ func TestFailedAppendNeverReturns(t *testing.T) {
 	}
 	check := func(last uint64) {
 		t.Helper()
-		for i := range uint64(20) {
-			again := mustOpen(t, mem.CrashClone(vfs.CrashConfig{Seed: i, KeepUnsynced: float64(i%4) / 3}))
+		for i := range uint64(60) {
+			cfg := vfs.CrashConfig{Seed: i, KeepUnsynced: float64(i%4) / 3, SectorBytes: 4096}
+			again := mustOpen(t, mem.CrashClone(cfg))
 			if again.LastIndex() != last {
 				t.Fatalf("log ends at %d, want %d", again.LastIndex(), last)
 			}
@@ -490,5 +491,48 @@ func overwrite(t testing.TB, fsys vfs.FS, name string, off int64, b []byte) {
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestKillThenPowerCut kills the process after each file operation, goes on in a new one, and cuts the power then: what the
+// second process found may have been in the page cache only, and is durable all the same once it was seen.
+func TestKillThenPowerCut(t *testing.T) {
+	for k := int64(1); ; k++ {
+		mem := vfs.NewMem()
+		fsys := vfs.NewInjecting(mem, vfs.CutAfter(k))
+		l, err := Open("data/wal", testOptions(fsys))
+		if err == nil {
+			for i := range 150 {
+				if _, err = l.Append([][]byte{testRecord(uint64(i), 3), testRecord(uint64(i), 4)}); err == nil && i%30 == 29 {
+					err = l.TruncateFront(l.LastIndex() - 10)
+				}
+				if err != nil {
+					break
+				}
+			}
+		}
+		done := fsys.Changes() < k
+		if l, err = Open("data/wal", testOptions(mem)); err != nil {
+			t.Fatalf("killed after operation %d: %v", k, err)
+		}
+		mustAppend(t, l, []byte("seen"))
+		if err := vfs.SyncDir(mem, "."); err != nil { // the folder above data is its owner's to sync
+			t.Fatal(err)
+		}
+		for i, keep := range []float64{0, 0.5} {
+			again, err := Open("data/wal", testOptions(mem.CrashClone(vfs.CrashConfig{Seed: uint64(k), KeepUnsynced: keep})))
+			if err != nil {
+				t.Fatalf("killed after operation %d, crash %d: %v", k, i, err)
+			}
+			if again.FirstIndex() != l.FirstIndex() || again.LastIndex() != l.LastIndex() {
+				t.Fatalf("killed after operation %d, crash %d: log is %d to %d, was %d to %d", k, i,
+					again.FirstIndex(), again.LastIndex(), l.FirstIndex(), l.LastIndex())
+			}
+			_ = again.Close()
+		}
+		_ = l.Close()
+		if done {
+			break
+		}
 	}
 }

@@ -174,6 +174,72 @@ func TestRecycledNeverResurrects(t *testing.T) {
 	}
 }
 
+// TestRecycledWithHigherIndices uses a file again in which indices are that come next: only the salt tells them apart.
+func TestRecycledWithHigherIndices(t *testing.T) {
+	mem := vfs.NewMem()
+	l := mustOpen(t, mem)
+	rec := bytes.Repeat([]byte("r"), 1000)
+	for range 55 {
+		mustAppend(t, l, rec)
+	}
+	for range 2 { // the second time the first file is used again
+		if err := l.TruncateBack(1); err != nil {
+			t.Fatal(err)
+		}
+		mustAppend(t, l, rec)
+	}
+	if l.Metrics().Recycled != 1 {
+		t.Fatal("the file was not used again")
+	}
+	_ = l.Close()
+	if l = mustOpen(t, mem); l.LastIndex() != 1 {
+		t.Fatalf("log ends at %d, want 1", l.LastIndex())
+	}
+}
+
+// TestCrashWhileRecycling cuts the power while a spare becomes a segment, and lets the restarted log use all its spares.
+func TestCrashWhileRecycling(t *testing.T) {
+	mem := vfs.NewMem()
+	crashes := 0
+	counting := vfs.NewCounting(mem, nil)
+	l := mustOpen(t, counting)
+	fill(t, l, 5)
+	counting.OnDone(func(c vfs.Call, _ error) {
+		if c.Kind&(vfs.OpRename|vfs.OpSyncDir) == 0 {
+			return
+		}
+		crashes++
+		first, last := l.front, l.next-1 // as the leader sees it
+		for seed := range uint64(12) {
+			crashed := mem.CrashClone(vfs.CrashConfig{Seed: seed<<20 | uint64(c.Seq), KeepUnsynced: 0.5})
+			again, err := Open("data/wal", testOptions(crashed))
+			if err != nil {
+				t.Fatalf("%s of %s: %v", c.Kind, c.Path, err)
+			}
+			if again.FirstIndex() < first || again.LastIndex() != last {
+				t.Fatalf("%s of %s: log is %d to %d, was %d to %d", c.Kind, c.Path, again.FirstIndex(), again.LastIndex(), first, last)
+			}
+			from := again.FirstIndex()
+			fill(t, again, 120)
+			checkLog(t, again, from, last+120)
+			_ = again.Close()
+			again = mustOpen(t, crashed)
+			checkLog(t, again, from, last+120)
+			_ = again.Close()
+		}
+	})
+	for range 6 {
+		fill(t, l, 60)
+		if err := l.TruncateFront(l.LastIndex() - 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counting.OnDone(nil)
+	if crashes < 15 || l.Metrics().Recycled < 3 {
+		t.Fatalf("%d crashes, %d files used again", crashes, l.Metrics().Recycled)
+	}
+}
+
 func TestNoSync(t *testing.T) {
 	mem := vfs.NewMem()
 	counting := vfs.NewCounting(mem, func(c vfs.Call, _ error) {
