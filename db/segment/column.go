@@ -237,7 +237,7 @@ func (w *columnWriter) appendDirect(v *batch.Vector, order []int32, start, n int
 
 // toDirect gives up the dictionary for the page in hand and those to come; pages already encoded keep theirs.
 func (w *columnWriter) toDirect() {
-	w.direct = true
+	w.direct, w.skip, w.backoff = true, 0, 0
 	if w.col.Type.Physical() == schema.ID {
 		for i, c := range w.code[:w.n] {
 			w.code[i] = int32(w.ids.ids[c])

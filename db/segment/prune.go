@@ -43,7 +43,7 @@ type pruner struct {
 
 type pruneTerm struct {
 	*pred.Term
-	column int      // of the file
+	column int // of the file
 	typ    schema.Type
 	equal  [][]byte // Term.Equal in the form of the file; nil when not known
 	hashes []uint64 // of the only values that can match, for Bloom filters

@@ -140,15 +140,18 @@ func (q *unitRead) apply(t *pred.Term, i int) error {
 	if q.sel != nil {
 		rows = q.sel[:0]
 	}
-	if lut := q.lut(t, i, d); lut != nil {
+	switch lut := q.lut(t, i, d); {
+	case lut != nil:
 		rows = selectLUT(rows, v, q.n, q.sel, lut)
-	} else if t.Kind == pred.Text && q.sel != nil && d == nil { // each row has a value of its own
+	case t.Kind == pred.Text && q.sel != nil && d == nil: // each row has a value of its own
 		for _, i := range q.sel {
 			if t.Match(v.Bytes(int(i))) != t.Not {
 				rows = append(rows, i)
 			}
 		}
-	} else {
+	case t.Kind == pred.Tags:
+		rows = selectIDs(rows, v, q.n, q.sel, t)
+	default:
 		rows = t.Select(rows, v, q.n, q.sel, nil)
 	}
 	if q.s.rows = rows; len(rows) < q.n {
@@ -431,6 +434,29 @@ func selectLUT(rows []int32, v *batch.Vector, n int, in []int32, lut []bool) []i
 		if lut[c] {
 			rows = append(rows, int32(i))
 		}
+	}
+	return rows
+}
+
+// selectIDs evaluates a Tags term on ids, which may be any: a table by id is out of the question.
+func selectIDs(rows []int32, v *batch.Vector, n int, in []int32, t *pred.Term) []int32 {
+	last, ok := uint32(0), t.IDs.Contains(0) != t.Not
+	keep := func(i int32) {
+		if id := v.Codes[i]; id != last {
+			last, ok = id, t.IDs.Contains(id) != t.Not
+		}
+		if ok {
+			rows = append(rows, i)
+		}
+	}
+	if in != nil {
+		for _, i := range in {
+			keep(i)
+		}
+		return rows
+	}
+	for i := range int32(n) {
+		keep(i)
 	}
 	return rows
 }

@@ -26,9 +26,9 @@ type Writer struct {
 	thrift  thriftWriter
 	body    []byte // a page's levels and values as stored
 	buf     []byte // bytes not written yet
-	off     int64 // bytes written to the file
-	pageN   int   // rows in the page in hand
-	groupN  int   // rows in the row group in hand, without the page
+	off     int64  // bytes written to the file
+	pageN   int    // rows in the page in hand
+	groupN  int    // rows in the row group in hand, without the page
 	// what the row groups' Parquet metadata needs beyond the index
 	sums  []chunkSums // per row group and column
 	err   error
@@ -277,7 +277,6 @@ func (c *columnWriter) tryCompress(values []byte, e *encoder) []byte {
 		return nil
 	}
 	c.backoff = 0
-	c.meta.codec = codecZstd
 	return packed
 }
 
@@ -285,6 +284,7 @@ func (c *columnWriter) tryCompress(values []byte, e *encoder) []byte {
 func (w *Writer) flushGroup() error {
 	g := groupMeta{rows: int64(w.groupN), chunks: make([]chunkMeta, len(w.columns))}
 	for i, c := range w.columns {
+		c.meta.codec = codecZstd
 		if err := w.writeChunk(c); err != nil {
 			return err
 		}
@@ -340,11 +340,10 @@ func (w *Writer) writeDictionary(c *columnWriter) error {
 		return nil
 	}
 	p := pageMeta{enc: encPlain, raw: uint32(len(values))}
-	// A dictionary page has no flag for "stored as it is": it follows the chunk's codec.
-	if c.meta.codec == codecNone && c.tryCompress(values, w.enc) != nil || c.meta.codec == codecZstd {
-		values = w.enc.compress(values)
-		p.flags |= pageCompressed
-	}
+	// A dictionary page has no flag for "stored as it is", and some readers take a column's codec to be that of its first
+	// row group: so all chunks say zstd, and dictionaries are always compressed.
+	values = w.enc.compress(values)
+	p.flags |= pageCompressed
 	p.size = uint32(len(values))
 	p.crc = crc32.ChecksumIEEE(values)
 	w.thrift.reset(w.thrift.b[:0])
