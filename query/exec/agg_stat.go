@@ -1,0 +1,390 @@
+package exec
+
+import (
+	"math"
+	"slices"
+
+	"github.com/axiomhq/hyperloglog"
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/enc"
+	"github.com/flowlake/flowlake/db/schema"
+)
+
+// floatAt is a number as float64.
+func floatAt(v *batch.Vector, i int) float64 {
+	if v.F64 != nil {
+		return v.F64[i]
+	}
+	return float64(v.I64[i])
+}
+
+// moments is a running mean and sum of squared deviations (Welford; merged after Chan, Golub and LeVeque).
+type moments struct {
+	n, mean, m2 float64
+}
+
+func (m *moments) add(x float64) {
+	m.n++
+	d := x - m.mean
+	m.mean += d / m.n
+	m.m2 += d * (x - m.mean)
+}
+
+func (m *moments) merge(o moments) {
+	if o.n == 0 {
+		return
+	}
+	n := m.n + o.n
+	d := o.mean - m.mean
+	m.mean += d * o.n / n
+	m.m2 += o.m2 + d*d*m.n*o.n/n
+	m.n = n
+}
+
+// varState is variance and standard deviation.
+type varState struct {
+	sample, root bool
+	groups       []moments
+}
+
+func (s *varState) add(gids []uint32, groups int, args []*batch.Vector) error {
+	s.groups = extend(s.groups, groups)
+	v := args[0]
+	for i, g := range gids {
+		if !v.IsNull(i) {
+			s.groups[g].add(floatAt(v, i))
+		}
+	}
+	return nil
+}
+
+func (s *varState) merge(from aggState, remap []uint32, groups int) error {
+	s.groups = extend(s.groups, groups)
+	for g, m := range from.(*varState).groups {
+		s.groups[remap[g]].merge(m)
+	}
+	return nil
+}
+
+func (s *varState) result(groups int) (*batch.Vector, error) {
+	s.groups = extend(s.groups, groups)
+	out := newResult(schema.Double, groups)
+	for g := range groups {
+		m, div := s.groups[g], s.groups[g].n
+		if s.sample {
+			div--
+		}
+		if div <= 0 {
+			out.F64[g] = 0
+			setNull(out, g, groups)
+			continue
+		}
+		if out.F64[g] = m.m2 / div; s.root {
+			out.F64[g] = math.Sqrt(out.F64[g])
+		}
+	}
+	return out, nil
+}
+
+func (s *varState) bytes() int64 { return int64(cap(s.groups)) * 24 }
+
+// sketchState is approx_percentile, over numbers or over stored sketches.
+type sketchState struct {
+	q      float64
+	groups []*signedSketch
+	made   int64
+}
+
+// signedSketch tells negative numbers apart too, which an enc.Sketch does not.
+type signedSketch struct {
+	pos enc.Sketch
+	neg *enc.Sketch // of the negated values
+}
+
+func (s *signedSketch) add(f float64) {
+	if f >= 0 || f != f {
+		s.pos.Add(f)
+		return
+	}
+	if s.neg == nil {
+		s.neg = &enc.Sketch{}
+	}
+	s.neg.Add(-f)
+}
+
+func (s *signedSketch) merge(o *signedSketch) {
+	s.pos.MergeWith(&o.pos)
+	if o.neg != nil {
+		if s.neg == nil {
+			s.neg = &enc.Sketch{}
+		}
+		s.neg.MergeWith(o.neg)
+	}
+}
+
+func (s *signedSketch) quantile(q float64) float64 {
+	if s.neg == nil {
+		return s.pos.Quantile(q)
+	}
+	n, p := float64(s.neg.Count()), float64(s.pos.Count())
+	if at := q * (n + p); at < n || p == 0 {
+		return -s.neg.Quantile(1 - min(at/n, 1))
+	} else {
+		return s.pos.Quantile((at - n) / p)
+	}
+}
+
+func (s *sketchState) group(g uint32) *signedSketch {
+	if s.groups[g] == nil {
+		s.groups[g] = &signedSketch{}
+		s.made++
+	}
+	return s.groups[g]
+}
+
+func (s *sketchState) add(gids []uint32, groups int, args []*batch.Vector) error {
+	s.groups = extend(s.groups, groups)
+	v := args[0]
+	for i, g := range gids {
+		if v.IsNull(i) {
+			continue
+		}
+		if v.Type == schema.Bytes {
+			if err := s.group(g).pos.Merge(v.Bytes(i)); err != nil {
+				return runErrorf(stateBadText, "a value is not a sketch: %v", err)
+			}
+			continue
+		}
+		s.group(g).add(floatAt(v, i))
+	}
+	return nil
+}
+
+func (s *sketchState) merge(from aggState, remap []uint32, groups int) error {
+	s.groups = extend(s.groups, groups)
+	for g, k := range from.(*sketchState).groups {
+		if k != nil {
+			s.group(remap[g]).merge(k)
+		}
+	}
+	return nil
+}
+
+func (s *sketchState) result(groups int) (*batch.Vector, error) {
+	s.groups = extend(s.groups, groups)
+	out := newResult(schema.Double, groups)
+	for g := range groups {
+		out.F64[g] = 0
+		if k := s.groups[g]; k != nil {
+			if f := k.quantile(s.q); f == f {
+				out.F64[g] = f
+				continue
+			}
+		}
+		setNull(out, g, groups)
+	}
+	return out, nil
+}
+
+// bytes counts 1 KiB for a sketch of latencies.
+func (s *sketchState) bytes() int64 { return int64(cap(s.groups))*8 + s.made*1024 }
+
+// quantState is the exact percentiles: it keeps every value.
+type quantState struct {
+	q      float64
+	cont   bool // between two values, interpolate
+	typ    schema.Type
+	ints   [][]int64
+	floats [][]float64
+	held   int64
+}
+
+func (s *quantState) add(gids []uint32, groups int, args []*batch.Vector) error {
+	v := args[0]
+	if v.Type.Physical() == schema.Int64 {
+		s.ints = extend(s.ints, groups)
+	} else {
+		s.floats = extend(s.floats, groups)
+	}
+	for i, g := range gids {
+		if v.IsNull(i) {
+			continue
+		}
+		s.held += 8
+		if s.ints != nil {
+			s.ints[g] = append(s.ints[g], v.I64[i])
+		} else {
+			s.floats[g] = append(s.floats[g], v.F64[i])
+		}
+	}
+	return nil
+}
+
+func (s *quantState) merge(from aggState, remap []uint32, groups int) error {
+	f := from.(*quantState)
+	s.held += f.held
+	if f.ints != nil {
+		s.ints = extend(s.ints, groups)
+	}
+	if f.floats != nil {
+		s.floats = extend(s.floats, groups)
+	}
+	for g, l := range f.ints {
+		s.ints[remap[g]] = append(s.ints[remap[g]], l...)
+	}
+	for g, l := range f.floats {
+		s.floats[remap[g]] = append(s.floats[remap[g]], l...)
+	}
+	return nil
+}
+
+func (s *quantState) result(groups int) (*batch.Vector, error) {
+	out := newResult(s.typ, groups)
+	for g := range groups {
+		lo, hi, frac, n := 0, 0, 0.0, 0
+		switch {
+		case g < len(s.ints):
+			n = len(s.ints[g])
+		case g < len(s.floats):
+			n = len(s.floats[g])
+		}
+		if n == 0 {
+			clearRow(out, g)
+			setNull(out, g, groups)
+			continue
+		}
+		lo, hi, frac = s.place(n)
+		if s.ints != nil {
+			l := s.ints[g]
+			slices.Sort(l)
+			if s.typ == schema.Double {
+				out.F64[g] = lerp(float64(l[lo]), float64(l[hi]), frac)
+			} else {
+				out.I64[g] = l[lo] + int64(math.Round(float64(l[hi]-l[lo])*frac))
+			}
+		} else {
+			l := s.floats[g]
+			slices.SortFunc(l, compareFloat)
+			out.F64[g] = lerp(l[lo], l[hi], frac)
+		}
+	}
+	return out, nil
+}
+
+// place is where the percentile of n sorted values lies: between two of them, or at the first whose share reaches it.
+func (s *quantState) place(n int) (lo, hi int, frac float64) {
+	if !s.cont {
+		i := min(max(int(math.Ceil(s.q*float64(n)))-1, 0), n-1)
+		return i, i, 0
+	}
+	at := s.q * float64(n-1)
+	lo = int(at)
+	return lo, min(lo+1, n-1), at - float64(lo)
+}
+
+func lerp(a, b, f float64) float64 {
+	if f == 0 {
+		return a
+	}
+	return a + (b-a)*f
+}
+
+func clearRow(v *batch.Vector, i int) {
+	if v.F64 != nil {
+		v.F64[i] = 0
+	} else if v.I64 != nil {
+		v.I64[i] = 0
+	}
+}
+
+func (s *quantState) bytes() int64 { return s.held*5/4 + int64(cap(s.ints)+cap(s.floats))*24 }
+
+// uniqState estimates the number of distinct values (HyperLogLog, 2^14 registers: 0.8 % standard error).
+type uniqState struct {
+	groups []*hyperloglog.Sketch
+	made   int64
+	dict   *batch.Dict
+	hashes []uint64 // per entry of dict, 0 not known yet
+}
+
+func (s *uniqState) add(gids []uint32, groups int, args []*batch.Vector) error {
+	s.groups = extend(s.groups, groups)
+	v := args[0]
+	if v.Dict != nil && v.Dict != s.dict {
+		s.dict = v.Dict
+		s.hashes = resize(s.hashes, v.Dict.Len())
+		clear(s.hashes)
+	}
+	for i, g := range gids {
+		if v.IsNull(i) {
+			continue
+		}
+		if s.groups[g] == nil {
+			s.groups[g] = hyperloglog.New14()
+			s.made++
+		}
+		s.groups[g].InsertHash(s.hash(v, i))
+	}
+	return nil
+}
+
+func (s *uniqState) hash(v *batch.Vector, i int) uint64 {
+	switch v.Type.Physical() {
+	case schema.Int64:
+		return mix(uint64(v.I64[i]))
+	case schema.Float64:
+		return mix(floatBits(v.F64[i]))
+	case schema.ID:
+		return mix(uint64(v.Codes[i]))
+	}
+	c := v.Codes[i]
+	if s.hashes[c] == 0 {
+		s.hashes[c] = xxhash.Sum64(v.Dict.At(int(c)))
+	}
+	return s.hashes[c]
+}
+
+// mix is the finaliser of MurmurHash3 (Austin Appleby, public domain).
+func mix(x uint64) uint64 {
+	x += fibonacci
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
+
+func (s *uniqState) merge(from aggState, remap []uint32, groups int) error {
+	s.groups = extend(s.groups, groups)
+	for g, k := range from.(*uniqState).groups {
+		if k == nil {
+			continue
+		}
+		if s.groups[remap[g]] == nil {
+			s.groups[remap[g]] = k
+			s.made++
+		} else if err := s.groups[remap[g]].Merge(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *uniqState) result(groups int) (*batch.Vector, error) {
+	s.groups = extend(s.groups, groups)
+	out := newResult(schema.BigInt, groups)
+	for g := range groups {
+		out.I64[g] = 0
+		if k := s.groups[g]; k != nil {
+			out.I64[g] = int64(k.Estimate())
+		}
+	}
+	return out, nil
+}
+
+// bytes counts 2 KiB for an estimator: sparse ones take less, dense ones 16 KiB.
+func (s *uniqState) bytes() int64 {
+	return int64(cap(s.groups))*8 + int64(cap(s.hashes))*8 + s.made*2048
+}

@@ -1,0 +1,266 @@
+package exec
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/schema"
+)
+
+// Aggregate groups its input by keys and computes aggregates; its columns are the keys, then the aggregates. Without keys
+// there is always one row. DISTINCT is an Aggregate without aggregates. Groups come in the order of their first rows.
+type Aggregate struct {
+	NodeStats
+	Input  Node
+	Keys   []Expr
+	Aggs   []*Agg
+	Output []Col
+
+	src    batchSource
+	groups int
+}
+
+// Cols is the output.
+func (a *Aggregate) Cols() []Col { return a.Output }
+
+// Inputs is the one input.
+func (a *Aggregate) Inputs() []Node { return []Node{a.Input} }
+
+// Describe is the line in EXPLAIN.
+func (a *Aggregate) Describe() (string, []string) {
+	var parts []string
+	for _, g := range a.Aggs {
+		parts = append(parts, g.String())
+	}
+	line := "Aggregate " + strings.Join(parts, ", ")
+	if len(a.Aggs) == 0 {
+		line = "Distinct"
+	}
+	if len(a.Keys) > 0 {
+		line += " by " + joinExprs(a.Keys, ", ", false)
+	}
+	return line, nil
+}
+
+func (a *Aggregate) start(r *Run) error {
+	if err := r.begin(a.Input); err != nil {
+		return err
+	}
+	tables := make([]*aggTable, a.Input.width(r))
+	err := r.parallel(a, a.Input, func(w int, it iterator) error {
+		t := newAggTable(a, r)
+		tables[w] = t
+		return drain(r, it, t.add)
+	})
+	if err != nil {
+		return err
+	}
+	t := tables[0]
+	for _, o := range tables[1:] {
+		if err := t.merge(o); err != nil {
+			return err
+		}
+	}
+	cols, n, err := t.result(len(tables) > 1)
+	if err != nil {
+		return err
+	}
+	a.groups = n
+	if len(cols) == 0 { // SELECT DISTINCT of nothing
+		a.src.list = []*batch.Batch{{N: n}}
+		return nil
+	}
+	a.src.list = chunks(cols, n)
+	return nil
+}
+
+func (a *Aggregate) width(r *Run) int { return max(1, min(r.Workers, len(a.src.list))) }
+
+func (a *Aggregate) iter(r *Run, w int) iterator { return &a.src }
+
+// aggTable is the groups of one worker.
+type aggTable struct {
+	keys    []evaluator
+	keyVecs []*batch.Vector
+	group   *grouper
+	aggs    []aggWorker
+	first   []int64 // per group: where it was met first
+	gids    []uint32
+	mem     charger
+}
+
+type aggWorker struct {
+	state  aggState
+	args   []evaluator
+	filter evaluator // nil: all rows
+	vecs   []*batch.Vector
+	sub    []batch.Vector
+	rows   []int32
+	gids   []uint32
+}
+
+func newAggTable(a *Aggregate, r *Run) *aggTable {
+	t := &aggTable{keys: compileAll(a.Keys, r.Env), keyVecs: make([]*batch.Vector, len(a.Keys)), mem: charger{budget: r.Budget}}
+	types := make([]schema.Type, len(a.Keys))
+	for i, k := range a.Keys {
+		types[i] = vectorType(k.Type())
+	}
+	t.group = newGrouper(types)
+	for _, g := range a.Aggs {
+		w := aggWorker{state: g.newState(), args: compileAll(g.Args, r.Env), vecs: make([]*batch.Vector, len(g.Args)), sub: make([]batch.Vector, len(g.Args))}
+		if g.Filter != nil {
+			w.filter = compile(g.Filter, r.Env)
+		}
+		t.aggs = append(t.aggs, w)
+	}
+	return t
+}
+
+// vectorType is the type of the vector that an expression of type t gives: an untyped NULL is text.
+func vectorType(t schema.Type) schema.Type {
+	if t == schema.Invalid {
+		return schema.Varchar
+	}
+	return t
+}
+
+func (t *aggTable) add(b *batch.Batch, seq int64) error {
+	for i, k := range t.keys {
+		v, err := k.eval(b)
+		if err != nil {
+			return err
+		}
+		t.keyVecs[i] = v
+	}
+	t.gids = resize(t.gids, b.N)
+	t.group.assign(t.keyVecs, t.gids)
+	groups := int(t.group.total)
+	for n := int64(0); len(t.first) < groups; n++ {
+		t.first = append(t.first, seq+n)
+	}
+	for i := range t.aggs {
+		if err := t.aggs[i].add(b, t.gids, groups); err != nil {
+			return err
+		}
+	}
+	return t.mem.set(t.bytes())
+}
+
+func (w *aggWorker) add(b *batch.Batch, gids []uint32, groups int) error {
+	if w.filter != nil {
+		cond, err := w.filter.eval(b)
+		if err != nil {
+			return err
+		}
+		w.rows = trueRows(w.rows, cond, b.N)
+		w.gids = resize(w.gids, len(w.rows))
+		for i, r := range w.rows {
+			w.gids[i] = gids[r]
+		}
+		gids = w.gids
+	}
+	for i, a := range w.args {
+		v, err := a.eval(b)
+		if err != nil {
+			return err
+		}
+		if w.filter != nil {
+			batch.Gather(&w.sub[i], v, w.rows)
+			if v = &w.sub[i]; v.Valid == nil {
+				v.Valid = batch.NewBitmap(len(w.rows)) // a group may stay without rows
+				v.Valid.Fill(len(w.rows))
+			}
+		}
+		w.vecs[i] = v
+	}
+	return w.state.add(gids, groups, w.vecs)
+}
+
+func (t *aggTable) bytes() int64 {
+	n := t.group.bytes() + int64(cap(t.first))*8
+	for i := range t.aggs {
+		n += t.aggs[i].state.bytes()
+	}
+	return n
+}
+
+func (t *aggTable) merge(o *aggTable) error {
+	o.group.seal()
+	remap := t.group.merge(o.group)
+	groups := int(t.group.total)
+	for len(t.first) < groups {
+		t.first = append(t.first, math.MaxInt64)
+	}
+	for g, to := range remap {
+		t.first[to] = min(t.first[to], o.first[g])
+	}
+	for i := range t.aggs {
+		if err := t.aggs[i].state.merge(o.aggs[i].state, remap, groups); err != nil {
+			return err
+		}
+	}
+	if err := t.mem.set(t.bytes()); err != nil {
+		return err
+	}
+	return o.mem.set(0)
+}
+
+// result is the columns of the result and the number of groups, in the order of first rows.
+func (t *aggTable) result(merged bool) ([]*batch.Vector, int, error) {
+	if len(t.keys) == 0 {
+		t.group.total = 1
+	}
+	n := int(t.group.total)
+	t.group.seal()
+	codes := t.group.columnCodes()
+	var order []int32
+	if merged && len(t.keys) > 0 {
+		order = firstOrder(t.first)
+	}
+	var out []*batch.Vector
+	for k, c := range t.group.cols {
+		if order != nil {
+			permuted := make([]uint32, n)
+			for i, g := range order {
+				permuted[i] = codes[k][g]
+			}
+			codes[k] = permuted
+		}
+		v := &batch.Vector{}
+		c.vector(v, codes[k])
+		out = append(out, v)
+	}
+	for i := range t.aggs {
+		v, err := t.aggs[i].state.result(n)
+		if err != nil {
+			return nil, 0, err
+		}
+		if order != nil {
+			g := &batch.Vector{}
+			batch.Gather(g, v, order)
+			v = g
+		}
+		out = append(out, v)
+	}
+	return out, n, nil
+}
+
+// firstOrder is the groups by where they were met first.
+func firstOrder(first []int64) []int32 {
+	type place struct {
+		at int64
+		g  int32
+	}
+	p := make([]place, len(first))
+	for g, at := range first {
+		p[g] = place{at, int32(g)}
+	}
+	slices.SortFunc(p, func(a, b place) int { return compareInt(a.at, b.at) })
+	out := make([]int32, len(p))
+	for i := range p {
+		out[i] = p[i].g
+	}
+	return out
+}

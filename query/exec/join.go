@@ -1,0 +1,302 @@
+package exec
+
+import (
+	"encoding/binary"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/schema"
+)
+
+// JoinKind is the kind of a Join.
+type JoinKind uint8
+
+// Kinds of joins. A right join is a left join with its sides changed over.
+const (
+	JoinInner JoinKind = iota
+	JoinLeft
+)
+
+// Join combines the rows of two inputs that have equal keys and satisfy the condition; without keys, all pairs. The right
+// side is held in memory. Its columns are those of the left, then those of the right.
+type Join struct {
+	NodeStats
+	Kind                JoinKind
+	Left, Right         Node
+	LeftKeys, RightKeys []Expr // of equal types
+	On                  []Expr // over the columns of both sides; all must be true
+
+	cols  []*batch.Vector // of the right side
+	rows  int
+	index map[string][]int32
+	all   []int32 // without keys: every row
+}
+
+// Cols is the output.
+func (j *Join) Cols() []Col { return append(append([]Col{}, j.Left.Cols()...), j.Right.Cols()...) }
+
+// Inputs are both sides.
+func (j *Join) Inputs() []Node { return []Node{j.Left, j.Right} }
+
+// Describe is the line in EXPLAIN.
+func (j *Join) Describe() (string, []string) {
+	line := "Join"
+	if j.Kind == JoinLeft {
+		line = "Left join"
+	}
+	if len(j.LeftKeys) == 0 && len(j.On) == 0 {
+		return "Cross join", nil
+	}
+	sep := " on "
+	for i := range j.LeftKeys {
+		line += sep + operand(j.LeftKeys[i]) + " = " + operand(j.RightKeys[i])
+		sep = " and "
+	}
+	for _, e := range j.On {
+		line += sep + e.String()
+		sep = " and "
+	}
+	return line, nil
+}
+
+func (j *Join) start(r *Run) error {
+	if err := r.begin(j.Right); err != nil {
+		return err
+	}
+	if err := j.build(r); err != nil {
+		return err
+	}
+	return r.begin(j.Left)
+}
+
+func (j *Join) build(r *Run) error {
+	var bufs []*colBuffer
+	for _, c := range j.Right.Cols() {
+		bufs = append(bufs, newColBuffer(vectorType(c.Type)))
+	}
+	mem := charger{budget: r.Budget}
+	j.index = map[string][]int32{}
+	keys := compileAll(j.RightKeys, r.Env)
+	var rows []int32
+	var text int64
+	err := drain(r, r.gather(j.Right), func(b *batch.Batch, _ int64) error {
+		for len(rows) < b.N {
+			rows = append(rows, int32(len(rows)))
+		}
+		size := int64(0)
+		for i, c := range bufs {
+			c.append(b.Cols[i], rows[:b.N])
+			size += c.bytes()
+		}
+		if len(keys) > 0 {
+			k, err := encodeKeys(keys, b)
+			if err != nil {
+				return err
+			}
+			for i, s := range k {
+				if s != nil {
+					j.index[string(s)] = append(j.index[string(s)], int32(j.rows+i))
+					text += int64(len(s)) + 48
+				}
+			}
+		}
+		j.rows += b.N
+		return mem.set(size + text)
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range bufs {
+		j.cols = append(j.cols, c.all())
+	}
+	if len(keys) == 0 {
+		for i := range j.rows {
+			j.all = append(j.all, int32(i))
+		}
+	}
+	return nil
+}
+
+// encodeKeys is the keys of each row as bytes; nil where one is NULL, which equals nothing.
+func encodeKeys(keys []evaluator, b *batch.Batch) ([][]byte, error) {
+	out := make([][]byte, b.N)
+	for i := range out {
+		out[i] = []byte{}
+	}
+	for _, k := range keys {
+		v, err := k.eval(b)
+		if err != nil {
+			return nil, err
+		}
+		for i := range out {
+			if v.IsNull(i) || out[i] == nil {
+				out[i] = nil
+				continue
+			}
+			switch v.Type.Physical() {
+			case schema.Int64:
+				out[i] = binary.LittleEndian.AppendUint64(out[i], uint64(v.I64[i]))
+			case schema.Float64:
+				out[i] = binary.LittleEndian.AppendUint64(out[i], floatBits(v.F64[i]))
+			case schema.ID:
+				out[i] = binary.LittleEndian.AppendUint32(out[i], v.Codes[i])
+			default:
+				s := v.Bytes(i)
+				out[i] = append(binary.AppendUvarint(out[i], uint64(len(s))), s...)
+			}
+		}
+	}
+	return out, nil
+}
+
+func (j *Join) width(r *Run) int { return j.Left.width(r) }
+
+func (j *Join) iter(r *Run, w int) iterator {
+	return &joinIter{j: j, r: r, in: r.rows(j.Left, w), keys: compileAll(j.LeftKeys, r.Env), on: compileAll(j.On, r.Env)}
+}
+
+type joinIter struct {
+	j    *Join
+	r    *Run
+	in   iterator
+	keys []evaluator
+	on   []evaluator
+
+	left    *batch.Batch
+	seq     int64
+	found   [][]byte // keys of left
+	row     int      // of left that is being joined
+	at      int      // within its matches
+	matched []bool   // per row of left
+	l, rr   []int32  // pairs of the next batch
+	vecs    []batch.Vector
+	pairs   batch.Batch
+	sel     [2]compactor
+	hits    []int32
+}
+
+func (it *joinIter) next() (*batch.Batch, int64, error) {
+	for {
+		if it.left == nil {
+			b, seq, err := it.in.next()
+			if err != nil || b == nil {
+				return nil, 0, err
+			}
+			if b.N == 0 {
+				it.pairs.N = 0
+				return &it.pairs, seq, nil
+			}
+			if it.found, err = encodeKeys(it.keys, b); err != nil {
+				return nil, 0, err
+			}
+			it.left, it.seq, it.row, it.at = b, seq, 0, 0
+			it.matched = resize(it.matched, b.N)
+			clear(it.matched)
+		}
+		if err := it.r.err(); err != nil {
+			return nil, 0, err
+		}
+		if it.fill(); len(it.l) > 0 {
+			out, err := it.join()
+			return out, it.seq, err
+		}
+		out := it.unmatched()
+		it.left = nil
+		if out != nil {
+			return out, it.seq, nil
+		}
+	}
+}
+
+// fill collects the next pairs of candidates.
+func (it *joinIter) fill() {
+	it.l, it.rr = it.l[:0], it.rr[:0]
+	for it.row < it.left.N && len(it.l) < ChunkRows {
+		list := it.j.all
+		if len(it.keys) > 0 {
+			list = nil
+			if k := it.found[it.row]; k != nil {
+				list = it.j.index[string(k)]
+			}
+		}
+		n := min(len(list)-it.at, ChunkRows-len(it.l))
+		for _, r := range list[it.at : it.at+n] {
+			it.l, it.rr = append(it.l, int32(it.row)), append(it.rr, r)
+		}
+		if it.at += n; it.at == len(list) {
+			it.row, it.at = it.row+1, 0
+		}
+	}
+}
+
+// join makes the batch of the pairs that satisfy the condition.
+func (it *joinIter) join() (*batch.Batch, error) {
+	nl := len(it.left.Cols)
+	if it.vecs == nil {
+		it.vecs = make([]batch.Vector, nl+len(it.j.cols)+1)
+		it.pairs.Cols = make([]*batch.Vector, nl+len(it.j.cols)+1)
+	}
+	gather := func(at int, v *batch.Vector, rows []int32) {
+		batch.Gather(&it.vecs[at], v, rows)
+		it.pairs.Cols[at] = &it.vecs[at]
+	}
+	for i, v := range it.left.Cols {
+		gather(i, v, it.l)
+	}
+	for i, v := range it.j.cols {
+		gather(nl+i, v, it.rr)
+	}
+	// a hidden last column carries the left row through the condition
+	mark := &it.vecs[len(it.vecs)-1]
+	mark.Reset(schema.BigInt, len(it.l))
+	for i, l := range it.l {
+		mark.I64[i] = int64(l)
+	}
+	it.pairs.Cols[len(it.vecs)-1] = mark
+	it.pairs.N = len(it.l)
+	b := &it.pairs
+	for i, e := range it.on {
+		if b.N == 0 {
+			break
+		}
+		v, err := e.eval(b)
+		if err != nil {
+			return nil, err
+		}
+		b = it.sel[i&1].keep(b, v)
+	}
+	if b.N > 0 {
+		for _, l := range b.Cols[len(it.vecs)-1].I64[:b.N] {
+			it.matched[l] = true
+		}
+	}
+	return b, nil
+}
+
+// unmatched is the rows of the left batch that found no partner, for a left join.
+func (it *joinIter) unmatched() *batch.Batch {
+	if it.j.Kind != JoinLeft {
+		return nil
+	}
+	it.hits = it.hits[:0]
+	for i, m := range it.matched {
+		if !m {
+			it.hits = append(it.hits, int32(i))
+		}
+	}
+	if len(it.hits) == 0 {
+		return nil
+	}
+	n := len(it.hits)
+	out := &batch.Batch{N: n}
+	for _, v := range it.left.Cols {
+		g := &batch.Vector{}
+		batch.Gather(g, v, it.hits)
+		out.Cols = append(out.Cols, g)
+	}
+	for _, c := range it.j.Right.Cols() {
+		v := &batch.Vector{}
+		fillConst(v, NullValue(vectorType(c.Type)), n)
+		out.Cols = append(out.Cols, v)
+	}
+	return out
+}
