@@ -1,0 +1,132 @@
+package stages
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/flowlake/flowlake/bench/gen"
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/db/tags"
+)
+
+// batchRows is the number of rows in a batch as a busy agent sends it; batches is how many different ones a benchmark
+// cycles through, so that caches do not know them by heart.
+// agentEdges is how many pairs of pods talk past one agent: a node has some dozen pods, each with some dozen peers.
+const (
+	batchRows  = 8 << 10
+	batches    = 32
+	agentEdges = 3000
+)
+
+// podSet is the tag set of a pod: 18 tags as Kubernetes and a cloud give them, of few to many values.
+func podSet(id uint32) []byte {
+	i, service := int(id), int(id)/20
+	team := service % 12
+	return tags.AppendSet(nil,
+		tags.Tag{Key: "region", Value: fmt.Sprintf("eu-west-%d", i%2)},
+		tags.Tag{Key: "az", Value: fmt.Sprintf("eu-west-%d%c", i%2, 'a'+i%3)},
+		tags.Tag{Key: "vpc", Value: fmt.Sprintf("vpc-%d", i%4)},
+		tags.Tag{Key: "subnet", Value: fmt.Sprintf("subnet-%02d", i%24)},
+		tags.Tag{Key: "cluster", Value: fmt.Sprintf("prod-%d", i%5)},
+		tags.Tag{Key: "node", Value: fmt.Sprintf("ip-10-0-%d-%d", i%8, i%64)},
+		tags.Tag{Key: "host", Value: fmt.Sprintf("i-%016x", 0x9e3779b97f4a7c15*uint64(i%64))},
+		tags.Tag{Key: "namespace", Value: fmt.Sprintf("team-%02d", team)},
+		tags.Tag{Key: "workload", Value: fmt.Sprintf("svc-%03d", service)},
+		tags.Tag{Key: "workload_kind", Value: "deployment"},
+		tags.Tag{Key: "service", Value: fmt.Sprintf("svc-%03d", service)},
+		tags.Tag{Key: "pod", Value: fmt.Sprintf("svc-%03d-7d9f8b6c5-%05x", service, i)},
+		tags.Tag{Key: "container", Value: "app"},
+		tags.Tag{Key: "app", Value: fmt.Sprintf("svc-%03d", service)},
+		tags.Tag{Key: "version", Value: fmt.Sprintf("v1.%d.%d", service%9, i%3)},
+		tags.Tag{Key: "team", Value: fmt.Sprintf("team-%02d", team)},
+		tags.Tag{Key: "tier", Value: [...]string{"frontend", "backend", "data"}[service%3]},
+		tags.Tag{Key: "env", Value: "production"},
+	)
+}
+
+// carryTags gives a batch of storage form (tag-set ids) the form in which it arrives: codes into a dictionary of tag sets.
+func carryTags(b *batch.Batch, enc func(id uint32) []byte) {
+	for col, v := range b.Cols {
+		if v == nil || v.Type != schema.TagSet || v.Dict != nil {
+			continue
+		}
+		var dict batch.DictBuilder
+		codes := make([]uint32, len(v.Codes))
+		for i, id := range v.Codes {
+			codes[i] = dict.Code(enc(id))
+		}
+		b.Cols[col] = &batch.Vector{Type: schema.TagSet, Codes: codes, Dict: dict.Seal()}
+	}
+}
+
+// flowBatches are seeded batches of flows with their tag sets, as an agent sends them. They are shared and read-only.
+var flowBatches = sync.OnceValue(func() []*batch.Batch {
+	sets := map[uint32][]byte{}
+	enc := func(id uint32) []byte {
+		if sets[id] == nil {
+			sets[id] = podSet(id)
+		}
+		return sets[id]
+	}
+	g := gen.NewFlows(gen.Options{Seed: 1, Edges: agentEdges})
+	out := make([]*batch.Batch, batches)
+	for i := range out {
+		out[i] = g.Next(batchRows)
+		carryTags(out[i], enc)
+	}
+	return out
+})
+
+// flowFrames are flowBatches encoded.
+var flowFrames = sync.OnceValue(func() [][]byte {
+	var out [][]byte
+	for _, b := range flowBatches() {
+		f, err := batch.AppendFrame(nil, b)
+		if err != nil {
+			panic(err) // a generator that makes bad rows: nothing can be measured
+		}
+		out = append(out, f)
+	}
+	return out
+})
+
+// registry is the built-in tables.
+var registry = sync.OnceValue(schema.Builtin)
+
+func flowsTable(tb testing.TB) *schema.Table {
+	tb.Helper()
+	t, ok := registry().Table("flows")
+	if !ok {
+		tb.Fatal("there is no table flows")
+	}
+	return t
+}
+
+// three are the columns that a typical question reads: who, what, how much.
+func three(t *schema.Table) []int {
+	return []int{t.MustColumn("server_tags"), t.MustColumn("l7_protocol"), t.MustColumn("bytes_rx")}
+}
+
+func TestRowsAreRealistic(t *testing.T) {
+	rows, bytes := 0, 0
+	distinct := map[string]bool{}
+	for i, b := range flowBatches() {
+		rows += b.N
+		bytes += len(flowFrames()[i])
+		v := b.Cols[b.Table.MustColumn("server_tags")]
+		for k := range v.Dict.Len() {
+			distinct[v.Dict.String(k)] = true
+			if err := tags.Valid(v.Dict.At(k)); err != nil {
+				t.Fatalf("tag set %d: %v", k, err)
+			}
+		}
+	}
+	if per := bytes / rows; per < 30 || per > 400 {
+		t.Errorf("%d bytes per encoded row: the generator does not make rows like real ones", per)
+	}
+	if len(distinct) < 500 {
+		t.Errorf("%d distinct server tag sets, want at least 500", len(distinct))
+	}
+}
