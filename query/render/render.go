@@ -17,6 +17,7 @@ import (
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/schema"
 	"github.com/flowlake/flowlake/db/tags"
+	"github.com/flowlake/flowlake/query/ast"
 )
 
 // ErrFormat is returned for a format name that is not known.
@@ -129,7 +130,12 @@ func NewRows(w Writer, cols []Column) (*Rows, error) {
 	if err := w.Columns(cols); err != nil {
 		return nil, err
 	}
-	return &Rows{w: w, cells: make([]Cell, len(cols)), ends: make([]int, len(cols))}, nil
+	return Body(w, len(cols)), nil
+}
+
+// Body is NewRows for a Writer that has its columns already.
+func Body(w Writer, columns int) *Rows {
+	return &Rows{w: w, cells: make([]Cell, columns), ends: make([]int, columns)}
 }
 
 // Batch writes all rows of b, whose columns are those given to NewRows.
@@ -154,7 +160,8 @@ func (r *Rows) Batch(b *batch.Batch) error {
 	return nil
 }
 
-// AppendValue appends the text of a value that is not NULL: times in RFC 3339 with nanoseconds, intervals as in Go ("1m30s"),
+// AppendValue appends the text of a value that is not NULL: times in RFC 3339 with nanoseconds, intervals as a
+// cast to text gives them,
 // maps and tag sets as JSON objects, bytes in hexadecimal with \x in front.
 func AppendValue(dst []byte, v *batch.Vector, row int) []byte {
 	switch v.Type {
@@ -167,7 +174,7 @@ func AppendValue(dst []byte, v *batch.Vector, row int) []byte {
 	case schema.Timestamp:
 		return time.Unix(0, v.I64[row]).UTC().AppendFormat(dst, time.RFC3339Nano)
 	case schema.Interval:
-		return append(dst, time.Duration(v.I64[row]).String()...)
+		return ast.AppendInterval(dst, 0, 0, v.I64[row])
 	case schema.Inet:
 		return AppendInet(dst, v.Bytes(row))
 	case schema.TagSet:

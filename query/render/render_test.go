@@ -98,9 +98,9 @@ func TestCSVIsReadBack(t *testing.T) {
 	}
 	want := [][]string{
 		{"c_boolean", "c_integer", "c_bigint", "c_double", "c_timestamp", "c_interval", "c_varchar", "c_inet", "c_tags", "c_map", "c_bytea"},
-		{"true", "-7", "-9223372036854775808", "1.5", "2023-11-14T22:13:20.123456789Z", "1m30s", `a "quoted", text`, "10.1.2.3", "7", `{"b":"c","k":"v\""}`, `\x00ff`},
-		{"false", "", "0", "", "1970-01-01T00:00:00Z", "0s", "", "", "0", "{}", `\x`},
-		{"true", "42", "9223372036854775807", "NaN", "1969-12-31T23:59:59.999999999Z", "1.5µs", "line\none\ttab \x1b[31m", "2001:db8::1", "1", `{"x":"y"}`, `\x61`},
+		{"true", "-7", "-9223372036854775808", "1.5", "2023-11-14T22:13:20.123456789Z", "90 seconds", `a "quoted", text`, "10.1.2.3", "7", `{"b":"c","k":"v\""}`, `\x00ff`},
+		{"false", "", "0", "", "1970-01-01T00:00:00Z", "0 seconds", "", "", "0", "{}", `\x`},
+		{"true", "42", "9223372036854775807", "NaN", "1969-12-31T23:59:59.999999999Z", "1500 nanoseconds", "line\none\ttab \x1b[31m", "2001:db8::1", "1", `{"x":"y"}`, `\x61`},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%d records, want %d", len(got), len(want))
@@ -387,12 +387,11 @@ func TestWritersDoNotAllocate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// the texts of two intervals are made by time.Duration
 		if n := testing.AllocsPerRun(100, func() {
 			if err := rows.Batch(b); err != nil {
 				t.Fatal(err)
 			}
-		}); n > 3 {
+		}); n > 0 {
 			t.Errorf("%s: %v allocations for 3 rows", format, n)
 		}
 	}
