@@ -1,0 +1,325 @@
+package db
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/head"
+	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/db/segment"
+	"github.com/flowlake/flowlake/db/tags"
+	"github.com/flowlake/flowlake/db/vfs"
+	"github.com/flowlake/flowlake/db/wal"
+)
+
+var _ batch.Sink = (*DB)(nil)
+
+// DB is an open database. All methods are safe for concurrent use.
+type DB struct {
+	dir  string
+	fs   vfs.FS
+	opts Options
+	lock io.Closer
+	log  *wal.Log // nil with Options.ExternalLog
+
+	tags  *tags.Store // written only while entries are applied
+	cache *segment.Cache
+
+	// commitMu is held while the MANIFEST and the set of segments change; it comes before mu.
+	commitMu sync.Mutex
+	manifest *manifest
+	tagsTo   uint32 // tag sets with ids below this are in tag files
+
+	mu       sync.RWMutex // guards what follows
+	active   *head.Head
+	sealed   []*head.Head // oldest first
+	segments map[*schema.Table][]*segmentRef
+	applied  uint64        // index of the last applied entry
+	room     chan struct{} // closed and replaced whenever a head was flushed
+	closed   bool
+
+	failed  atomic.Pointer[error] // why the database is read-only
+	counts  counters
+	flushes chan chan error // requests to the flusher
+	kick    chan struct{}   // a head was sealed
+	compact chan struct{}   // segments came
+	damaged chan damage
+	stop    context.CancelFunc
+	wg      sync.WaitGroup // background goroutines
+}
+
+const formatVersion = 1
+
+// optionsFile is the content of OPTIONS.
+type optionsFile struct {
+	Format  int       `json:"format"`
+	Created time.Time `json:"created"`
+}
+
+// Open opens the database in a folder, which is made if it does not exist. The folder belongs to one process at a time
+// (ErrLocked). Rows that were acknowledged before a crash are there when Open returns.
+func Open(dir string, opts ...func(*Options)) (*DB, error) {
+	var o Options
+	for _, f := range opts {
+		f(&o)
+	}
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	o.ensureDefaults()
+	d := &DB{
+		dir: dir, fs: o.FS, opts: o,
+		tags:     tags.New(tags.Limits{}),
+		cache:    segment.NewCache(0),
+		segments: map[*schema.Table][]*segmentRef{},
+		room:     make(chan struct{}),
+		flushes:  make(chan chan error),
+		kick:     make(chan struct{}, 1),
+		compact:  make(chan struct{}, 1),
+		damaged:  make(chan damage, 64),
+		active:   head.New(o.Now()),
+	}
+	if err := d.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", dir, err), d.release())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d.stop = cancel
+	d.wg.Add(2)
+	go d.flusher(ctx)
+	go d.maintainer(ctx)
+	return d, nil
+}
+
+func (d *DB) open() error {
+	if err := d.prepareFolder(); err != nil {
+		return err
+	}
+	m, err := openManifest(d.fs, d.dir)
+	if err != nil {
+		return err
+	}
+	d.manifest = m
+	if err := d.removeOrphans(); err != nil {
+		return err
+	}
+	if err := d.loadTags(); err != nil {
+		return err
+	}
+	if err := d.openSegments(); err != nil {
+		return err
+	}
+	d.applied = m.flushed
+	if d.opts.ExternalLog {
+		return nil
+	}
+	return d.openLog()
+}
+
+// prepareFolder makes the folder if need be, takes its lock and checks its version.
+func (d *DB) prepareFolder() error {
+	if st, err := d.fs.Stat(d.dir); err == nil && !st.IsDir() {
+		return fmt.Errorf("%s is a file: %w", d.dir, ErrNotAFolder)
+	}
+	optionsPath := filepath.Join(d.dir, "OPTIONS")
+	text, err := vfs.ReadFile(d.fs, optionsPath, 1<<20)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case fresh:
+		if err := d.refuseForeignFolder(); err != nil {
+			return err
+		}
+	case err != nil:
+		return fmt.Errorf("read options: %w", err)
+	default:
+		var o optionsFile
+		if err := json.Unmarshal(text, &o); err != nil {
+			return &CorruptionError{File: optionsPath, Reason: err.Error()}
+		}
+		if o.Format > formatVersion {
+			return fmt.Errorf("it has format %d, this program knows up to %d; use a newer Flowlake: %w", o.Format, formatVersion, ErrNewerFormat)
+		}
+	}
+	if err := vfs.MkdirAllSync(d.fs, filepath.Join(d.dir, "tmp")); err != nil {
+		return fmt.Errorf("make folder: %w", err)
+	}
+	lock, err := d.fs.Lock(filepath.Join(d.dir, "LOCK"))
+	if errors.Is(err, vfs.ErrLocked) {
+		return fmt.Errorf("%w: %w; stop it, or ask it over the network (--server)", ErrLocked, err)
+	} else if err != nil {
+		return fmt.Errorf("lock folder: %w", err)
+	}
+	d.lock = lock
+	if !fresh {
+		return nil
+	}
+	text, err = json.Marshal(optionsFile{Format: formatVersion, Created: d.opts.Now().UTC()})
+	if err != nil {
+		return fmt.Errorf("write options: %w", err)
+	}
+	if err := vfs.WriteFileAtomic(d.fs, optionsPath, append(text, '\n')); err != nil {
+		return fmt.Errorf("write options: %w", err)
+	}
+	return nil
+}
+
+// refuseForeignFolder keeps us from making a database among somebody's other files.
+func (d *DB) refuseForeignFolder() error {
+	names, err := d.fs.List(d.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("list folder: %w", err)
+	}
+	for _, n := range names {
+		switch n {
+		case "LOCK", "tmp", "lost+found", "OPTIONS.tmp": // a first start that was cut short, or a fresh disk
+		default:
+			return fmt.Errorf("it holds %s but no OPTIONS file; use an empty or new folder: %w", n, ErrNotAFolder)
+		}
+	}
+	return nil
+}
+
+// removeOrphans empties tmp/ and deletes files that the MANIFEST does not name: left over from a crash.
+func (d *DB) removeOrphans() error {
+	known := map[string]bool{}
+	for p := range d.manifest.segments {
+		known[p] = true
+	}
+	for _, t := range d.manifest.tags {
+		known[t.Path] = true
+	}
+	if err := d.removeUnknown("tmp", nil); err != nil {
+		return err
+	}
+	for _, top := range []string{"tables", "tags"} {
+		if err := d.removeUnknown(top, known); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *DB) removeUnknown(rel string, known map[string]bool) error {
+	full := filepath.Join(d.dir, filepath.FromSlash(rel))
+	names, err := d.fs.List(full)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("list %s: %w", full, err)
+	}
+	for _, n := range names {
+		child := rel + "/" + n
+		st, err := d.fs.Stat(filepath.Join(full, n))
+		if err != nil {
+			return fmt.Errorf("look for left-over files: %w", err)
+		}
+		switch {
+		case st.IsDir():
+			if err := d.removeUnknown(child, known); err != nil {
+				return err
+			}
+		case !known[child]:
+			if err := d.fs.Remove(filepath.Join(full, n)); err != nil {
+				return fmt.Errorf("remove left-over file: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// openLog opens the log and applies what is not in segments yet. Memory stays bounded: full heads are flushed on the way.
+func (d *DB) openLog() error {
+	l, err := wal.Open(filepath.Join(d.dir, "wal"), func(o *wal.Options) {
+		o.FS, o.SegmentBytes, o.NoSync, o.Committed = d.fs, d.opts.LogSegmentBytes, d.opts.NoSync, d.applyRecords
+	})
+	switch {
+	case errors.Is(err, wal.ErrCorrupt):
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	case errors.Is(err, wal.ErrNewerFormat):
+		return fmt.Errorf("%w: %w", ErrNewerFormat, err)
+	case err != nil:
+		return err
+	}
+	d.log = l
+	return d.replay()
+}
+
+func (d *DB) replay() error {
+	flushed, first, next := d.manifest.flushed, d.log.FirstIndex(), d.log.NextIndex()
+	if next <= flushed || first > flushed+1 {
+		return &CorruptionError{File: filepath.Join(d.dir, "wal"), Reason: fmt.Sprintf(
+			"records from %d on are expected, the log has %d to %d", flushed+1, first, next-1)}
+	}
+	return d.log.Range(max(flushed+1, first), func(index uint64, rec []byte) error {
+		if err := d.apply(index, append([]byte(nil), rec...)); err != nil {
+			return fmt.Errorf("apply log record %d: %w", index, err)
+		}
+		for len(d.sealed) > 0 {
+			if err := d.flushOldest(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Close flushes what is in the head, ends background work and releases the folder. The rows stay safe when it returns an
+// error: they are in the log.
+func (d *DB) Close() error {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return ErrClosed
+	}
+	d.closed = true
+	d.mu.Unlock()
+	d.stop()
+	d.wg.Wait()
+	err := d.flushAll()
+	return errors.Join(err, d.release())
+}
+
+// release closes what Open opened.
+func (d *DB) release() error {
+	var errs []error
+	if d.log != nil {
+		errs = append(errs, d.log.Close())
+	}
+	d.mu.Lock()
+	for _, list := range d.segments {
+		for _, s := range list {
+			errs = append(errs, s.release())
+		}
+	}
+	d.segments = nil
+	d.mu.Unlock()
+	if d.manifest != nil {
+		errs = append(errs, d.manifest.close())
+	}
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Tables lists the tables there are, by name.
+func (d *DB) Tables() []*schema.Table { return d.opts.Tables.Tables() }
+
+// Table is the named table.
+func (d *DB) Table(name string) (*schema.Table, bool) { return d.opts.Tables.Table(name) }
+
+// Tags is a snapshot of the tag sets: those of every row that a later Scan sees may need a later snapshot.
+func (d *DB) Tags() *tags.View { return d.tags.View() }
+
+// Dir is the data folder.
+func (d *DB) Dir() string { return d.dir }

@@ -1,0 +1,307 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/head"
+	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/db/segment"
+	"github.com/flowlake/flowlake/db/vfs"
+)
+
+// flushRetry is the pause after a failed flush.
+const flushRetry = time.Second
+
+// flusher writes sealed heads to segments, oldest first, and seals heads that have become old.
+func (d *DB) flusher(ctx context.Context) {
+	defer d.wg.Done()
+	tick := time.NewTicker(max(min(d.opts.HeadAge/4, 5*time.Second), time.Millisecond))
+	defer tick.Stop()
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case reply := <-d.flushes:
+			reply <- d.flushAll()
+			continue
+		case <-d.kick:
+		case <-retry.C:
+		case <-tick.C:
+			d.mu.RLock()
+			old := d.active.Stats().Rows > 0 && d.opts.Now().Sub(d.active.Created()) >= d.opts.HeadAge
+			d.mu.RUnlock()
+			if old {
+				d.seal()
+			}
+		}
+		if err := d.flushSealed(); err != nil {
+			d.backgroundError("flush", err)
+			retry.Reset(flushRetry)
+		}
+	}
+}
+
+// Flush writes everything that was applied before the call to segments.
+func (d *DB) Flush(ctx context.Context) error {
+	if err := d.usable(); errors.Is(err, ErrClosed) {
+		return err
+	}
+	reply := make(chan error, 1)
+	select {
+	case d.flushes <- reply:
+	case <-ctx.Done():
+		return fmt.Errorf("flush: %w", ctx.Err())
+	}
+	select {
+	case err := <-reply:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("flush: %w", ctx.Err())
+	}
+}
+
+func (d *DB) flushAll() error {
+	d.seal()
+	return d.flushSealed()
+}
+
+func (d *DB) flushSealed() error {
+	for {
+		d.mu.RLock()
+		n := len(d.sealed)
+		d.mu.RUnlock()
+		if n == 0 {
+			return nil
+		}
+		if err := d.flushOldest(); err != nil {
+			return err
+		}
+	}
+}
+
+// flushOldest writes the oldest sealed head to segments and makes them the database's, in one step for readers.
+func (d *DB) flushOldest() error {
+	d.mu.RLock()
+	h := d.sealed[0]
+	d.mu.RUnlock()
+	began := d.opts.Now()
+	d.commitMu.Lock()
+	defer d.commitMu.Unlock()
+	stats := h.Stats()
+	w := flushWriter{d: d, stats: stats}
+	e, err := w.write(h)
+	if err != nil {
+		w.discard()
+		return fmt.Errorf("flush records %d to %d: %w", stats.First, stats.Last, err)
+	}
+	refs, err := d.openRefs(e.Add)
+	if err != nil {
+		w.discard()
+		return fmt.Errorf("open flushed segments: %w", err)
+	}
+	if err := d.manifest.commit(e); err != nil {
+		// the edit may be on disk all the same: the files stay, and are left-overs if it is not
+		return errors.Join(fmt.Errorf("flush: %w", err), releaseAll(refs))
+	}
+	if len(e.Tags) > 0 {
+		d.tagsTo = e.Tags[0].To
+	}
+	d.mu.Lock()
+	d.sealed = d.sealed[1:]
+	d.addSegmentsLocked(refs)
+	close(d.room)
+	d.room = make(chan struct{})
+	d.mu.Unlock()
+	d.counts.flushes.Add(1)
+	d.counts.flushedRows.Add(stats.Rows)
+	var bytes int64
+	for _, s := range e.Add {
+		bytes += s.Bytes
+	}
+	d.counts.flushedBytes.Add(bytes)
+	if f := d.opts.Events.Flushed; f != nil {
+		f(len(e.Add), stats.Rows, bytes, d.opts.Now().Sub(began))
+	}
+	select {
+	case d.compact <- struct{}{}:
+	default:
+	}
+	if d.log == nil {
+		return nil
+	}
+	if err := d.log.TruncateFront(stats.Last); err != nil {
+		return fmt.Errorf("drop flushed log records: %w", err)
+	}
+	return nil
+}
+
+// flushWriter makes the segments of one head.
+type flushWriter struct {
+	d     *DB
+	stats head.Stats
+	edit  edit
+	paths []string // files made so far
+	dirs  map[string]bool
+
+	scratch head.Scratch
+	concat  batch.Concat
+	rows    batch.Batch
+}
+
+func (w *flushWriter) write(h *head.Head) (*edit, error) {
+	w.dirs = map[string]bool{}
+	w.edit.Flushed = w.stats.Last
+	for _, t := range h.Tables() {
+		if err := w.table(t, h.Entries(t)); err != nil {
+			return nil, fmt.Errorf("table %s: %w", t.Name, err)
+		}
+	}
+	if err := w.tags(); err != nil {
+		return nil, err
+	}
+	for dir := range w.dirs {
+		if err := vfs.SyncDir(w.d.fs, dir); err != nil {
+			return nil, fmt.Errorf("sync %s: %w", dir, err)
+		}
+	}
+	w.edit.NextSeq = w.d.manifest.nextSeq
+	return &w.edit, nil
+}
+
+// table decodes a table's entries some at a time, and writes each lot sorted, one segment a day.
+func (w *flushWriter) table(t *schema.Table, entries []*head.Entry) error {
+	all := make([]int, len(t.Columns))
+	for i := range all {
+		all[i] = i
+	}
+	for len(entries) > 0 {
+		w.concat.Reset(t, all, &w.rows)
+		first := entries[0].Index
+		last := first
+		for len(entries) > 0 && (w.concat.Rows() == 0 || w.concat.Rows()+entries[0].View.N <= w.d.opts.FlushRows) {
+			if err := entries[0].Decode(&w.scratch, &w.concat); err != nil {
+				return err
+			}
+			last = entries[0].Index
+			entries = entries[1:]
+		}
+		w.concat.Finish()
+		if err := w.days(t, first, last); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const dayNanos = int64(24 * time.Hour)
+
+// floorDay is the UTC day of a time, in days since 1970.
+func floorDay(nanos int64) int64 {
+	day := nanos / dayNanos
+	if nanos%dayNanos < 0 {
+		day--
+	}
+	return day
+}
+
+// days writes the decoded rows as one sorted segment per UTC day.
+func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
+	order := segment.Order(&w.rows)
+	times := w.rows.Cols[t.TimeColumn].I64
+	byDay := map[int64][]int32{}
+	var days []int64
+	for _, r := range order {
+		day := floorDay(times[r])
+		if _, ok := byDay[day]; !ok {
+			days = append(days, day)
+		}
+		byDay[day] = append(byDay[day], r)
+	}
+	for _, day := range days {
+		o := segment.Options{Sorted: true, MinIndex: first, MaxIndex: last}
+		if err := w.segment(t, day, o, byDay[day]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// discard removes the files of a flush that came to nothing; what cannot be removed is a left-over for the next start.
+func (w *flushWriter) discard() {
+	for _, p := range w.paths {
+		_ = w.d.fs.Remove(p)
+	}
+}
+
+// segment writes some of the decoded rows as one segment.
+func (w *flushWriter) segment(t *schema.Table, day int64, o segment.Options, rows []int32) error {
+	rel := w.d.segmentPath(t, day, o)
+	info, err := w.file(rel, t, o, func(s *segment.Writer) error { return s.Append(&w.rows, rows) })
+	if err != nil {
+		return err
+	}
+	w.edit.Add = append(w.edit.Add, newMeta(t, rel, o, info, w.d.opts.Now().UnixNano()))
+	return nil
+}
+
+// file writes one file and notes its path and folder.
+func (w *flushWriter) file(rel string, t *schema.Table, o segment.Options, fill func(*segment.Writer) error) (segment.Info, error) {
+	info, err := w.d.writeFile(rel, func(tmp string) (segment.Info, error) {
+		s, err := segment.NewWriter(w.d.fs, tmp, t, o)
+		if err != nil {
+			return segment.Info{}, err
+		}
+		if err := fill(s); err != nil {
+			s.Abort()
+			return segment.Info{}, err
+		}
+		return s.Finish()
+	})
+	if err == nil {
+		full := filepath.Join(w.d.dir, filepath.FromSlash(rel))
+		w.paths = append(w.paths, full)
+		w.dirs[filepath.Dir(full)] = true
+	}
+	return info, err
+}
+
+// segmentPath is a path that was never used for a segment. The caller holds commitMu.
+func (d *DB) segmentPath(t *schema.Table, day int64, o segment.Options) string {
+	seq := d.manifest.nextSeq
+	d.manifest.nextSeq++
+	date := time.Unix(0, day*dayNanos).UTC().Format(time.DateOnly)
+	return path.Join("tables", t.Name, t.Resolution, date, fmt.Sprintf("%d-%d-%d.parquet", o.MinIndex, o.MaxIndex, seq))
+}
+
+func newMeta(t *schema.Table, rel string, o segment.Options, info segment.Info, written int64) segmentMeta {
+	return segmentMeta{
+		Table: t.Name, Path: rel, Level: o.Level, Rows: info.Rows, Bytes: info.Bytes,
+		MinTime: info.MinTime, MaxTime: info.MaxTime, MinIndex: o.MinIndex, MaxIndex: o.MaxIndex, Written: written,
+	}
+}
+
+// writeFile has a segment file written and synced in tmp/ and renames it to its place. The caller syncs that folder.
+func (d *DB) writeFile(rel string, write func(tmp string) (segment.Info, error)) (segment.Info, error) {
+	full := filepath.Join(d.dir, filepath.FromSlash(rel))
+	tmp := filepath.Join(d.dir, "tmp", filepath.Base(full))
+	info, err := write(tmp)
+	if err != nil {
+		_ = d.fs.Remove(tmp) // usually gone already; tmp/ is emptied at start
+		return info, fmt.Errorf("write %s: %w", tmp, err)
+	}
+	if err := vfs.MkdirAllSync(d.fs, filepath.Dir(full)); err != nil {
+		return info, fmt.Errorf("make folder: %w", err)
+	}
+	if err := d.fs.Rename(tmp, full); err != nil {
+		return info, fmt.Errorf("move segment to its place: %w", err)
+	}
+	return info, nil
+}

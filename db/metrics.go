@@ -1,0 +1,88 @@
+package db
+
+import (
+	"sync/atomic"
+
+	"github.com/flowlake/flowlake/db/wal"
+)
+
+// counters count since Open.
+type counters struct {
+	writes, rows, bytes           atomic.Int64
+	refusedBad, refusedTags       atomic.Int64
+	refusedBusy, refusedLog       atomic.Int64
+	stalls, tagOverflow           atomic.Int64
+	flushes, flushedRows          atomic.Int64
+	flushedBytes                  atomic.Int64
+	compactions, compactedRows    atomic.Int64
+	compactedBytes, expiredRows   atomic.Int64
+	quarantined, backgroundErrors atomic.Int64
+}
+
+// Metrics is the state of a database and what it has done since Open.
+type Metrics struct {
+	// Writes, Rows and Bytes are acknowledged batches, their rows, and their encoded size.
+	Writes, Rows, Bytes int64
+	// Refused is rows that Write did not take, by cause: "bad_batch", "tag_limit", "busy", "log".
+	Refused map[string]int64
+	// Stalls is how often Write had to wait for a flush.
+	Stalls int64
+	// TagOverflow is how often a tag set was replaced by the empty one because the store was full.
+	TagOverflow int64
+	// HeadRows and HeadBytes are what is not in segments yet.
+	HeadRows, HeadBytes int64
+	// Segments, SegmentRows and SegmentBytes are what is.
+	Segments, SegmentRows, SegmentBytes int64
+	// TagSets is the number of distinct tag sets.
+	TagSets int64
+
+	Flushes, FlushedRows, FlushedBytes         int64
+	Compactions, CompactedRows, CompactedBytes int64
+	ExpiredRows                                int64
+	Quarantined                                int64
+	BackgroundErrors                           int64
+	// Log is the log's own metrics; zero with Options.ExternalLog.
+	Log wal.Metrics
+}
+
+// Metrics is a snapshot.
+func (d *DB) Metrics() Metrics {
+	c := &d.counts
+	m := Metrics{
+		Writes: c.writes.Load(), Rows: c.rows.Load(), Bytes: c.bytes.Load(),
+		Refused: map[string]int64{
+			"bad_batch": c.refusedBad.Load(), "tag_limit": c.refusedTags.Load(),
+			"busy": c.refusedBusy.Load(), "log": c.refusedLog.Load(),
+		},
+		Stalls: c.stalls.Load(), TagOverflow: c.tagOverflow.Load(),
+		TagSets: int64(d.tags.Len()),
+		Flushes: c.flushes.Load(), FlushedRows: c.flushedRows.Load(), FlushedBytes: c.flushedBytes.Load(),
+		Compactions: c.compactions.Load(), CompactedRows: c.compactedRows.Load(), CompactedBytes: c.compactedBytes.Load(),
+		ExpiredRows: c.expiredRows.Load(), Quarantined: c.quarantined.Load(), BackgroundErrors: c.backgroundErrors.Load(),
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, h := range append(d.sealed[:len(d.sealed):len(d.sealed)], d.active) {
+		s := h.Stats()
+		m.HeadRows += s.Rows
+		m.HeadBytes += s.Bytes
+	}
+	for _, list := range d.segments {
+		for _, s := range list {
+			m.Segments++
+			m.SegmentRows += s.meta.Rows
+			m.SegmentBytes += s.meta.Bytes
+		}
+	}
+	if d.log != nil {
+		m.Log = d.log.Metrics()
+	}
+	return m
+}
+
+func (d *DB) backgroundError(action string, err error) {
+	d.counts.backgroundErrors.Add(1)
+	if f := d.opts.Events.BackgroundError; f != nil {
+		f(action, err)
+	}
+}

@@ -1,0 +1,106 @@
+package db
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/db/vfs"
+)
+
+// Options tune a database. The zero value of a field means its default.
+type Options struct {
+	// FS is where the folder lies; default the operating system's file system.
+	FS vfs.FS
+	// Tables are the tables there are; default schema.Builtin(). A table that has segments must stay defined.
+	Tables *schema.Registry
+	// HeadBytes is the size of encoded rows at which the head is flushed to segments. Default 32 MiB.
+	HeadBytes int64
+	// HeadAge is the age at which a head with rows is flushed. Default 1 minute.
+	HeadAge time.Duration
+	// MemoryBytes bounds the encoded rows that are not in segments yet; past it Write waits. Default 4 times HeadBytes,
+	// and at least that.
+	MemoryBytes int64
+	// MaxWait is how long Write waits for room under MemoryBytes before it returns ErrBusy. Default 5 seconds.
+	MaxWait time.Duration
+	// FlushRows bounds the rows that a flush decodes and sorts at once, and so its memory (about 1 KiB a row of a wide
+	// table) and the size of the segments it makes. Default 131072.
+	FlushRows int
+	// MaxTagSets bounds the number of distinct tag sets. Default 10 million.
+	MaxTagSets int
+	// LogSegmentBytes is the size of a file of the log. Default 64 MiB.
+	LogSegmentBytes int64
+	// NoSync acknowledges writes before they are on disk: for tests and data that may be lost in a power cut.
+	NoSync bool
+	// NoCompaction leaves segments as they were flushed and does not apply retention.
+	NoCompaction bool
+	// CompactEvery is how often segments are looked at for compaction and retention. Default 30 seconds; a flush also
+	// causes it.
+	CompactEvery time.Duration
+	// Retention overrides the default retention of tables by name; 0 keeps rows for ever.
+	Retention map[string]time.Duration
+	// ExternalLog says that the caller keeps the log and calls Apply: the database has none of its own, and Write fails.
+	ExternalLog bool
+	// Events are told what happens in the background.
+	Events Events
+	// Now is the clock for ages and retention; default time.Now.
+	Now func() time.Time
+}
+
+// Events are callbacks for what happens in the background. Any may be nil. They run on the goroutine that does the work
+// and must return soon.
+type Events struct {
+	// Flushed is called after rows went from the log to segments.
+	Flushed func(segments int, rows, bytes int64, took time.Duration)
+	// Compacted is called after in segments of a table became one.
+	Compacted func(table string, in int, rows, bytes int64, took time.Duration)
+	// Expired is called after a segment was dropped because of its age.
+	Expired func(table, path string, rows int64)
+	// Quarantined is called after a damaged segment was set aside.
+	Quarantined func(path string, reason error)
+	// BackgroundError is called when background work failed; it is tried again.
+	BackgroundError func(action string, err error)
+}
+
+func (o *Options) ensureDefaults() {
+	if o.FS == nil {
+		o.FS = vfs.OS
+	}
+	if o.Tables == nil {
+		o.Tables = schema.Builtin()
+	}
+	def(&o.HeadBytes, 32<<20)
+	def(&o.HeadAge, time.Minute)
+	def(&o.MemoryBytes, 4*o.HeadBytes)
+	o.MemoryBytes = max(o.MemoryBytes, 2*o.HeadBytes)
+	def(&o.MaxWait, 5*time.Second)
+	def(&o.FlushRows, 128<<10)
+	def(&o.MaxTagSets, 10_000_000)
+	def(&o.LogSegmentBytes, 64<<20)
+	def(&o.CompactEvery, 30*time.Second)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+func (o *Options) validate() error {
+	if o.HeadBytes < 0 || o.HeadAge < 0 || o.FlushRows < 0 || o.MaxTagSets < 0 || o.LogSegmentBytes < 0 || o.MaxWait < 0 {
+		return fmt.Errorf("open database: negative option: %+v", *o)
+	}
+	return nil
+}
+
+// retention is the time rows of a table are kept; 0 for ever.
+func (o *Options) retention(t *schema.Table) time.Duration {
+	if r, ok := o.Retention[t.Name]; ok {
+		return r
+	}
+	return t.Retention
+}

@@ -1,0 +1,172 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/head"
+	"github.com/flowlake/flowlake/db/pred"
+	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/db/segment"
+)
+
+var _ pred.Scan = (*scan)(nil)
+
+// scan is one consistent snapshot: some segments, which it holds references to, and some head entries.
+type scan struct {
+	db    *DB
+	req   *pred.Request
+	units []scanUnit
+	held  []*segmentRef
+
+	mu      sync.Mutex // guards scratch, the map only
+	scratch map[*batch.Batch]*scanScratch
+}
+
+// scanUnit is a unit of a segment or, where seg is nil, of the head.
+type scanUnit struct {
+	seg  *segmentRef
+	page segment.Unit
+	head head.Unit
+}
+
+type scanScratch struct {
+	segment segment.Scratch
+	head    head.Scratch
+}
+
+// Scan answers a request from one consistent snapshot: every batch that was acknowledged before the call is in it, whole.
+// The caller must Close it.
+func (d *DB) Scan(ctx context.Context, req *pred.Request) (pred.Scan, error) {
+	t, ok := d.opts.Tables.Table(req.Table.Name)
+	if !ok {
+		return nil, fmt.Errorf("scan: %w: %q", schema.ErrUnknownTable, req.Table.Name)
+	}
+	for _, c := range req.Columns {
+		if c < 0 || c >= len(t.Columns) {
+			return nil, fmt.Errorf("scan %s: there is no column %d", t.Name, c)
+		}
+	}
+	s := &scan{db: d, req: req, scratch: map[*batch.Batch]*scanScratch{}}
+	d.mu.RLock()
+	if d.closed {
+		d.mu.RUnlock()
+		return nil, ErrClosed
+	}
+	var entries [][]*head.Entry
+	for _, h := range d.sealed {
+		entries = append(entries, h.Entries(t))
+	}
+	entries = append(entries, d.active.Entries(t))
+	for _, seg := range d.segments[t] {
+		if seg.meta.MaxTime < req.From || seg.meta.MinTime >= req.To {
+			if req.Stats != nil {
+				req.Stats.Segments.Add(1)
+				req.Stats.SegmentsPruned.Add(1)
+			}
+			continue // those that stay are counted by their reader
+		}
+		seg.acquire()
+		s.held = append(s.held, seg)
+	}
+	d.mu.RUnlock()
+	for _, seg := range s.held {
+		if err := ctx.Err(); err != nil {
+			s.Close()
+			return nil, err
+		}
+		units := seg.reader.Units(req)
+		for _, u := range units {
+			s.units = append(s.units, scanUnit{seg: seg, page: u})
+		}
+	}
+	for _, e := range entries {
+		for _, u := range head.Units(e, req) {
+			s.units = append(s.units, scanUnit{head: u})
+		}
+	}
+	return s, nil
+}
+
+// Units implements pred.Scan.
+func (s *scan) Units() int { return len(s.units) }
+
+// Read implements pred.Scan.
+func (s *scan) Read(ctx context.Context, unit int, dst *batch.Batch) error {
+	u := &s.units[unit]
+	s.mu.Lock()
+	sc := s.scratch[dst]
+	if sc == nil {
+		sc = &scanScratch{}
+		s.scratch[dst] = sc
+	}
+	s.mu.Unlock()
+	if u.seg == nil {
+		return u.head.Read(ctx, s.req, &sc.head, dst)
+	}
+	if err := u.seg.reader.Read(ctx, u.page, s.req, &sc.segment, dst); err != nil {
+		return s.db.readError(u.seg, err)
+	}
+	return nil
+}
+
+// Close implements pred.Scan.
+func (s *scan) Close() {
+	if err := releaseAll(s.held); err != nil {
+		s.db.backgroundError("release segments after a scan", err)
+	}
+	s.held = nil
+}
+
+// readError has a damaged segment set aside in the background and says so to whoever read it: this answer would have been
+// incomplete, the next one will be without the segment.
+func (d *DB) readError(seg *segmentRef, err error) error {
+	if !errors.Is(err, segment.ErrCorrupt) {
+		return fmt.Errorf("read segment %s: %w", seg.meta.Path, err)
+	}
+	select {
+	case d.damaged <- damage{seg.meta.Path, err}:
+	default: // the next reader reports it again
+	}
+	return fmt.Errorf("read segment %s: %w: %w; it is being set aside, its %d rows are missing from answers from now on",
+		seg.meta.Path, ErrCorrupt, err, seg.meta.Rows)
+}
+
+// SegmentInfo is a segment as Segments lists it.
+type SegmentInfo struct {
+	Table, Path        string
+	Level              int
+	Rows, Bytes        int64
+	MinTime, MaxTime   int64
+	MinIndex, MaxIndex uint64
+	// State is "live" or "quarantined"; Reason says why a segment was set aside.
+	State, Reason string
+}
+
+// Segments lists the segments there are, those set aside last.
+func (d *DB) Segments() []SegmentInfo {
+	var out []SegmentInfo
+	d.mu.RLock()
+	for _, list := range d.segments {
+		for _, s := range list {
+			out = append(out, s.meta.info())
+		}
+	}
+	d.mu.RUnlock()
+	slices.SortFunc(out, func(a, b SegmentInfo) int {
+		if a.Path < b.Path {
+			return -1
+		}
+		return 1
+	})
+	d.commitMu.Lock()
+	defer d.commitMu.Unlock()
+	for _, q := range d.manifest.quarantine {
+		out = append(out, SegmentInfo{Path: q.Path, State: "quarantined", Reason: q.Reason})
+	}
+	return out
+}

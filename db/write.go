@@ -1,0 +1,314 @@
+package db
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/head"
+	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/db/tags"
+	"github.com/flowlake/flowlake/db/vfs"
+	"github.com/flowlake/flowlake/db/wal"
+)
+
+// Write stores a batch: when it returns nil, the rows are on disk and every later Scan sees them. An error means that none
+// of them was stored, except ErrReadOnly, after which that is known only when the folder is opened again.
+// It waits while unflushed rows fill their bound (Options.MemoryBytes), at most Options.MaxWait.
+func (d *DB) Write(ctx context.Context, b *batch.Batch) error {
+	if b == nil || b.N == 0 {
+		return nil
+	}
+	if d.opts.ExternalLog {
+		return fmt.Errorf("write: this database has no log of its own, use Apply: %w", ErrReadOnly)
+	}
+	if err := d.usable(); err != nil {
+		return err
+	}
+	if err := d.check(b); err != nil {
+		d.counts.refusedBad.Add(int64(b.N))
+		return err
+	}
+	if err := d.checkTags(b); err != nil {
+		d.counts.refusedTags.Add(int64(b.N))
+		return err
+	}
+	frame, err := batch.AppendFrame(nil, b)
+	if err != nil {
+		d.counts.refusedBad.Add(int64(b.N))
+		return fmt.Errorf("write: %w: %w", ErrBadBatch, err)
+	}
+	if err := d.admit(ctx); err != nil {
+		d.counts.refusedBusy.Add(int64(b.N))
+		return err
+	}
+	if _, err := d.log.Append([][]byte{frame}); err != nil {
+		d.counts.refusedLog.Add(int64(b.N))
+		return d.logError(err)
+	}
+	if err := d.readOnlyReason(); err != nil {
+		return err
+	}
+	d.counts.writes.Add(1)
+	d.counts.rows.Add(int64(b.N))
+	d.counts.bytes.Add(int64(len(frame)))
+	return nil
+}
+
+func (d *DB) logError(err error) error {
+	switch {
+	case errors.Is(err, wal.ErrReadOnly):
+		return fmt.Errorf("write: %w: %w", ErrReadOnly, err)
+	case vfs.IsNoSpace(err):
+		return fmt.Errorf("write: %w: %w", ErrDiskFull, err)
+	case errors.Is(err, wal.ErrClosed):
+		return fmt.Errorf("write: %w", ErrClosed)
+	}
+	return fmt.Errorf("write: %w", err)
+}
+
+// Apply applies a log entry that the caller has made durable in a log of its own (Options.ExternalLog): rec is a frame,
+// which the database keeps. Indexes ascend. After Open the caller applies the entries after Applied again. An index that is
+// in segments already is skipped.
+func (d *DB) Apply(index uint64, rec []byte) error {
+	if !d.opts.ExternalLog {
+		return fmt.Errorf("apply: this database keeps its own log: %w", ErrReadOnly)
+	}
+	if err := d.usable(); err != nil {
+		return err
+	}
+	if index <= d.Applied() {
+		return nil
+	}
+	return d.apply(index, rec)
+}
+
+// Applied is the log index of the last applied entry.
+func (d *DB) Applied() uint64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.applied
+}
+
+func (d *DB) usable() error {
+	d.mu.RLock()
+	closed := d.closed
+	d.mu.RUnlock()
+	if closed {
+		return ErrClosed
+	}
+	return d.readOnlyReason()
+}
+
+func (d *DB) readOnlyReason() error {
+	if p := d.failed.Load(); p != nil {
+		return fmt.Errorf("%w: %w", ErrReadOnly, *p)
+	}
+	return nil
+}
+
+// check says whether a batch fits its table.
+func (d *DB) check(b *batch.Batch) error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("write: %s: %w", fmt.Sprintf(format, args...), ErrBadBatch)
+	}
+	if b.Table == nil {
+		return bad("no table")
+	}
+	t, ok := d.opts.Tables.Table(b.Table.Name)
+	if !ok {
+		return bad("there is no table %q", b.Table.Name)
+	}
+	if b.N > batch.MaxRows {
+		return bad("%d rows, at most %d go into one batch", b.N, batch.MaxRows)
+	}
+	if len(b.Cols) > len(t.Columns) {
+		return bad("%d columns, table %s has %d", len(b.Cols), t.Name, len(t.Columns))
+	}
+	for i, v := range b.Cols {
+		if v == nil {
+			continue
+		}
+		c := &t.Columns[i]
+		switch {
+		case v.Type.Physical() != c.Type.Physical():
+			return bad("column %s is %s, not %s", c.Name, c.Type, v.Type)
+		case v.Len() != b.N:
+			return bad("column %s has %d values for %d rows", c.Name, v.Len(), b.N)
+		case v.Valid != nil && (!c.Nullable || len(v.Valid) < (b.N+63)/64):
+			return bad("column %s has a validity bitmap that does not fit", c.Name)
+		}
+		if err := checkValues(c, v); err != nil {
+			return bad("column %s: %v", c.Name, err)
+		}
+	}
+	if len(b.Cols) <= t.TimeColumn || b.Cols[t.TimeColumn] == nil {
+		return bad("no values for the time column %s", t.Columns[t.TimeColumn].Name)
+	}
+	return nil
+}
+
+// checkValues refuses what a segment could not hold, before it is acknowledged.
+func checkValues(c *schema.Column, v *batch.Vector) error {
+	switch c.Type.Physical() {
+	case schema.Int64:
+		if c.Type != schema.Integer {
+			return nil
+		}
+		for _, x := range v.I64 {
+			if x != int64(int32(x)) {
+				return fmt.Errorf("%d is out of the range of INTEGER", x)
+			}
+		}
+		return nil
+	case schema.Float64:
+		return nil
+	}
+	if v.Dict == nil {
+		return errors.New("no dictionary")
+	}
+	for _, code := range v.Codes {
+		if int(code) >= v.Dict.Len() {
+			return fmt.Errorf("code %d of a dictionary of %d", code, v.Dict.Len())
+		}
+	}
+	for i := range v.Dict.Len() {
+		e := v.Dict.At(i)
+		switch {
+		case c.Type == schema.Inet && len(e) != 0 && len(e) != 16:
+			return fmt.Errorf("an address of %d bytes", len(e))
+		case c.Type == schema.TagSet || c.Type == schema.Map:
+			if err := tags.Valid(e); err != nil {
+				return err
+			}
+		case len(e) > maxValueBytes:
+			return fmt.Errorf("a value of %d bytes, at most %d", len(e), maxValueBytes)
+		}
+	}
+	return nil
+}
+
+// maxValueBytes bounds one text value.
+const maxValueBytes = 16 << 20
+
+// checkTags refuses a batch whose new tag sets would pass the limit, before it is logged.
+func (d *DB) checkTags(b *batch.Batch) error {
+	fresh := 0
+	for _, v := range b.Cols {
+		if v == nil || v.Type != schema.TagSet {
+			continue
+		}
+		for i := range v.Dict.Len() {
+			if _, ok := d.tags.Lookup(v.Dict.At(i)); !ok {
+				fresh++
+			}
+		}
+	}
+	if have := d.tags.Len(); fresh > 0 && have+fresh > d.opts.MaxTagSets {
+		return fmt.Errorf("write: %d new tag sets beside %d, the limit is %d; find the tag that varies with SHOW TAG KEYS: %w",
+			fresh, have, d.opts.MaxTagSets, ErrTooManyTagSets)
+	}
+	return nil
+}
+
+// admit waits until unflushed rows are under their bound.
+func (d *DB) admit(ctx context.Context) error {
+	var timeout <-chan time.Time
+	for {
+		d.mu.RLock()
+		full, room := d.unflushedLocked() >= d.opts.MemoryBytes, d.room
+		d.mu.RUnlock()
+		if !full {
+			return nil
+		}
+		if timeout == nil {
+			d.counts.stalls.Add(1)
+			t := time.NewTimer(d.opts.MaxWait)
+			defer t.Stop()
+			timeout = t.C
+		}
+		select {
+		case <-room:
+		case <-timeout:
+			return fmt.Errorf("write: %d MiB wait to be flushed: %w", d.opts.MemoryBytes>>20, ErrBusy)
+		case <-ctx.Done():
+			return fmt.Errorf("write: %w: %w", ErrBusy, ctx.Err())
+		}
+	}
+}
+
+func (d *DB) unflushedLocked() int64 {
+	n := d.active.Stats().Bytes
+	for _, h := range d.sealed {
+		n += h.Stats().Bytes
+	}
+	return n
+}
+
+// applyRecords is the log's commit hook: it runs for durable records in order, one call at a time, before their Append
+// returns. The records are the frames that Write made; the head keeps them.
+func (d *DB) applyRecords(first uint64, recs [][]byte) {
+	for i, r := range recs {
+		if err := d.apply(first+uint64(i), r); err != nil {
+			err = fmt.Errorf("apply record %d: %w", first+uint64(i), err)
+			d.failed.CompareAndSwap(nil, &err)
+			return
+		}
+	}
+}
+
+// apply makes an entry visible: its tag sets get ids, the active head takes it. It is deterministic: every replica that
+// applies the same entries in the same order gives the same ids. Calls do not overlap.
+func (d *DB) apply(index uint64, rec []byte) error {
+	v, err := batch.Open(rec, d.opts.Tables)
+	if err != nil {
+		return err
+	}
+	e := &head.Entry{Index: index, View: v, IDs: map[int][]uint32{}}
+	for col, c := range v.Table.Columns {
+		if c.Type != schema.TagSet || !v.Has(col) {
+			continue
+		}
+		dict, err := v.Dict(col)
+		if err != nil {
+			return err
+		}
+		ids := make([]uint32, dict.Len())
+		for i := range ids {
+			id, _, err := d.tags.Intern(dict.At(i))
+			if errors.Is(err, tags.ErrTooManySets) {
+				d.counts.tagOverflow.Add(1) // the empty set: the rows stay, their tags do not
+			} else if err != nil {
+				return fmt.Errorf("tag set: %w", err)
+			}
+			ids[i] = id
+		}
+		e.IDs[col] = ids
+	}
+	d.mu.Lock() // sealing must not come between, and Applied never runs ahead of what a scan sees
+	d.active.Add(e)
+	d.applied = index
+	full := d.active.Stats().Bytes >= d.opts.HeadBytes
+	d.mu.Unlock()
+	if full {
+		d.seal()
+	}
+	return nil
+}
+
+// seal makes the active head, when it has rows, the youngest sealed one.
+func (d *DB) seal() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.active.Stats().Rows == 0 {
+		return
+	}
+	d.sealed = append(d.sealed[:len(d.sealed):len(d.sealed)], d.active)
+	d.active = head.New(d.opts.Now())
+	select {
+	case d.kick <- struct{}{}:
+	default:
+	}
+}
