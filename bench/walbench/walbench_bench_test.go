@@ -54,8 +54,9 @@ func measure(b *testing.B, bytes int, op func(i int)) {
 	b.ReportMetric(used.Seconds()*1e9/float64(bytes)/float64(b.N), "cpu-s/GB")
 }
 
-// BenchmarkStoreLogs appends through raft's LogStore, each call durable. Every 256 MiB the front is truncated to the last
-// 32 entries, as raft does after a snapshot, so that both stores are seen in their steady state.
+// BenchmarkStoreLogs appends through raft's LogStore, each call durable. Every 128 MiB the front is truncated to the last
+// 32 entries, as raft does after a snapshot; 300 MiB come before the timer starts, so that both stores are seen in their
+// steady state.
 func BenchmarkStoreLogs(b *testing.B) {
 	for _, entry := range []struct {
 		name string
@@ -83,22 +84,28 @@ func storeLoop(b *testing.B, s raft.LogStore, size, batch int) {
 		logs[i] = &raft.Log{Data: payload[:size], AppendedAt: time.Now()}
 	}
 	next, first, since := uint64(1), uint64(1), 0
-	measure(b, size*batch, func(int) {
+	store := func(logs []*raft.Log) {
 		for _, l := range logs {
 			l.Index = next
 			next++
+			since += len(l.Data)
 		}
 		if err := s.StoreLogs(logs); err != nil {
 			b.Fatal(err)
 		}
-		if since += size * batch; since >= 256<<20 && next > first+32 {
+		if since >= 128<<20 && next > first+32 {
 			since = 0
 			if err := s.DeleteRange(first, next-33); err != nil {
 				b.Fatal(err)
 			}
 			first = next - 32
 		}
-	})
+	}
+	warm := []*raft.Log{{Data: payload}, {Data: payload}, {Data: payload}, {Data: payload}}
+	for range 300 / len(warm) {
+		store(warm)
+	}
+	measure(b, size*batch, func(int) { store(logs) })
 }
 
 // BenchmarkGetLog reads entries one by one.
