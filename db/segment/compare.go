@@ -8,18 +8,18 @@ import (
 	"github.com/flowlake/flowlake/db/schema"
 )
 
-// compareRows compares two rows by the sort terms of their table. It is what Order and compaction must agree with.
-func compareRows(a *batch.Batch, i int32, b *batch.Batch, j int32) int {
+// CompareRows compares row i of a with row j of b by the sort terms of their table: below 0 when i comes first in Order.
+func CompareRows(a *batch.Batch, i int32, b *batch.Batch, j int32) int {
 	for _, t := range a.Table.Sort {
-		if c := CompareTerm(a.Cols[t.Column], i, b.Cols[t.Column], j, t); c != 0 {
+		if c := compareTerm(a.Cols[t.Column], i, b.Cols[t.Column], j, t); c != 0 {
 			return c
 		}
 	}
 	return 0
 }
 
-// CompareTerm compares row i of a with row j of b, both of the column of a sort term; a nil vector holds defaults.
-func CompareTerm(a *batch.Vector, i int32, b *batch.Vector, j int32, t schema.SortTerm) int {
+// compareTerm compares row i of a with row j of b, both of the column of a sort term; a nil vector holds defaults.
+func compareTerm(a *batch.Vector, i int32, b *batch.Vector, j int32, t schema.SortTerm) int {
 	typ := schema.BigInt
 	if a != nil {
 		typ = a.Type

@@ -240,3 +240,102 @@ func radixSort(a, b []keyRow) []keyRow {
 	}
 	return a
 }
+
+// MergeOrder is Order of a batch that is made of sorted runs one after another: run k is rows ends[k-1] to ends[k]. It
+// costs a comparison of packed keys per row and level of merging, less where runs hardly overlap.
+func MergeOrder(b *batch.Batch, ends []int) []int32 {
+	rows := make([]int32, b.N)
+	for i := range rows {
+		rows[i] = int32(i)
+	}
+	m := merger{words: keyWords(b)}
+	if len(m.words) == 0 || len(ends) < 2 {
+		return rows
+	}
+	from, to := make([]keyRow, b.N), make([]keyRow, b.N)
+	for i, k := range m.words[0] {
+		from[i] = keyRow{k, int32(i)}
+	}
+	for len(ends) > 1 {
+		var next []int
+		begin := 0
+		for i := 0; i < len(ends); i += 2 {
+			mid, end := ends[i], ends[min(i+1, len(ends)-1)]
+			m.merge(to[begin:end], from[begin:mid], from[mid:end])
+			next = append(next, end)
+			begin = end
+		}
+		from, to, ends = to, from, next
+	}
+	for i := range from {
+		rows[i] = from[i].row
+	}
+	return rows
+}
+
+type merger struct{ words [][]uint64 }
+
+// after says that x lies behind y in the order; equal rows lie in neither.
+func (m *merger) after(x, y keyRow) bool {
+	if x.key != y.key {
+		return x.key > y.key
+	}
+	for _, w := range m.words[1:] {
+		if p, q := w[x.row], w[y.row]; p != q {
+			return p > q
+		}
+	}
+	return false
+}
+
+// gallopAfter is the length of a run after which merge looks for its end by doubling steps.
+const gallopAfter = 8
+
+// merge merges two sorted runs into dst; of equal rows those of a come first.
+func (m *merger) merge(dst, a, b []keyRow) {
+	streak := 0 // rows in a row from the same side: positive a, negative b
+	for len(a) > 0 && len(b) > 0 {
+		if m.after(a[0], b[0]) {
+			dst[0], b = b[0], b[1:]
+			streak = min(streak, 0) - 1
+		} else {
+			dst[0], a = a[0], a[1:]
+			streak = max(streak, 0) + 1
+		}
+		dst = dst[1:]
+		if streak > -gallopAfter && streak < gallopAfter || len(a) == 0 || len(b) == 0 {
+			continue
+		}
+		var n int
+		if streak > 0 {
+			n = gallop(len(a), func(i int) bool { return !m.after(a[i], b[0]) })
+			copy(dst, a[:n])
+			a = a[n:]
+		} else {
+			n = gallop(len(b), func(i int) bool { return m.after(a[0], b[i]) })
+			copy(dst, b[:n])
+			b = b[n:]
+		}
+		dst = dst[n:]
+		streak = 0
+	}
+	copy(dst, a)
+	copy(dst[len(a):], b)
+}
+
+// gallop is the number of leading i below n for which in holds; it holds for a prefix.
+func gallop(n int, in func(i int) bool) int {
+	step := 1
+	for step <= n && in(step-1) {
+		step *= 2
+	}
+	lo, hi := step/2, min(step-1, n) // in holds below lo, and not at hi unless hi is n
+	for lo < hi {
+		if mid := (lo + hi) / 2; in(mid) {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}

@@ -45,7 +45,7 @@ const MaxValueBytes = 64 << 20
 
 // Options tune a Writer. The zero value is right for a flush.
 type Options struct {
-	// PageRows is the number of rows in a page, the unit of reading and pruning: 64 to 65536, default 32768.
+	// PageRows is the number of rows in a page, the unit of reading and pruning: 64 to 65536, default 16384.
 	PageRows int
 	// RowGroupRows is the number of rows in a row group (one dictionary per column each): default and maximum 1 Mi.
 	RowGroupRows int

@@ -358,9 +358,32 @@ func TestOrder(t *testing.T) {
 		for i := range want {
 			want[i] = int32(i)
 		}
-		slices.SortStableFunc(want, func(x, y int32) int { return compareRows(b, x, b, y) })
+		slices.SortStableFunc(want, func(x, y int32) int { return CompareRows(b, x, b, y) })
 		if got := Order(b); !slices.Equal(got, want) {
 			t.Fatalf("seed %d: order of %d rows differs", seed, b.N)
+		}
+		// the same rows as sorted runs
+		runs := &batch.Batch{Table: table, N: b.N, Cols: make([]*batch.Vector, len(b.Cols))}
+		var ends []int
+		order := make([]int32, 0, b.N)
+		for k := 0; len(order) < b.N; k++ {
+			n := min(b.N-len(order), 1+rng.IntN(b.N))
+			part := make([]int32, n)
+			for i := range part {
+				part[i] = int32(len(order) + i)
+			}
+			slices.SortStableFunc(part, func(x, y int32) int { return CompareRows(b, x, b, y) })
+			order = append(order, part...)
+			ends = append(ends, len(order))
+		}
+		for i, v := range b.Cols {
+			if v != nil {
+				runs.Cols[i] = new(batch.Vector)
+				batch.Gather(runs.Cols[i], v, order)
+			}
+		}
+		if got := MergeOrder(runs, ends); !slices.Equal(got, Order(runs)) {
+			t.Fatalf("seed %d: merging %d runs of %d rows gives another order", seed, len(ends), b.N)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func (o *Options) fill() error {
 			*v = d
 		}
 	}
-	def(&o.PageRows, 32<<10)
+	def(&o.PageRows, 16<<10)
 	def(&o.RowGroupRows, maxGroupRows)
 	def(&o.PageBytes, 4<<20)
 	def(&o.DictionaryBytes, 1<<20)
