@@ -16,6 +16,7 @@ type rowEval struct {
 	args       []evaluator
 	typ        schema.Type
 	calledNull bool
+	constNull  bool // a constant argument is NULL and the function does not want to see it
 	vals       []Value
 	variable   []int // arguments that are not constant
 	vecs       []*batch.Vector
@@ -31,6 +32,7 @@ func newRowEval(f rowFunc, args []Expr, typ schema.Type, calledNull bool, env *E
 	for i, a := range args {
 		if c, ok := a.(*Const); ok {
 			e.vals[i] = c.Value
+			e.constNull = e.constNull || c.Value.Null && !calledNull
 		} else {
 			e.variable = append(e.variable, i)
 		}
@@ -47,6 +49,10 @@ func (e *rowEval) eval(b *batch.Batch) (*batch.Vector, error) {
 		e.vecs[i] = v
 	}
 	e.out.Reset(e.typ, b.N)
+	if e.constNull {
+		fillConst(&e.out, NullValue(e.typ), b.N)
+		return &e.out, nil
+	}
 	if len(e.variable) == 1 && e.vecs[e.variable[0]].Dict != nil {
 		return e.lifted(e.vecs[e.variable[0]], b.N)
 	}

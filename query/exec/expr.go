@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/query/ast"
 )
 
 // Expr is a bound expression: names are resolved to columns of the operator's input and all types agree. Expressions are
@@ -187,8 +188,13 @@ func (e *Cast) Type() schema.Type       { return e.Typ }
 func (e *Column) String() string { return e.Name }
 func (e *Const) String() string  { return e.Value.literal() }
 func (e *TagValue) String() string {
-	return strings.TrimSuffix(e.X.String(), "_tags") + "[" + e.Key + "]"
+	side := strings.TrimSuffix(e.X.String(), "_tags")
+	if side == "tags" {
+		side = "tag"
+	}
+	return side + "." + (&ast.Ident{Parts: []string{e.Key}}).String()
 }
+
 func (e *MapValue) String() string { return e.X.String() + "['" + e.Key + "']" }
 func (e *Compare) String() string  { return operand(e.L) + " " + e.Op.String() + " " + operand(e.R) }
 func (e *Arith) String() string    { return operand(e.L) + " " + e.Op.String() + " " + operand(e.R) }
