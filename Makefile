@@ -2,8 +2,12 @@
 GO ?= go
 PKGS ?= ./...
 RUN_FLAGS ?=
+# packages that run goroutines of their own: the race detector looks at these
+RACE_PKGS ?= ./db/... ./ingest/... ./collector/... ./query/... ./compat/... ./cmd/...
+# systems that it is built for but not tested on here
+CROSS ?= linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
-.PHONY: help run build test race lint generate check-generated fuzz-short bench soak clean
+.PHONY: help run build test race lint generate check-generated cross bench-once fuzz-short bench soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -17,24 +21,35 @@ build: ## build ./flowlake
 test: ## all tests; those that need root, capture rights or a missing program skip and say so
 	$(GO) test -timeout 10m $(PKGS)
 
-race: ## the concurrent packages under the race detector
-	$(GO) test -race -short -timeout 10m ./db/... ./ingest/... ./collector/... ./query/...
+race: ## the concurrent packages under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 10m $(RACE_PKGS)
 
 lint: ## gofmt, vet, staticcheck
-	@fmt=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$fmt" || { echo "gofmt -w these files:"; echo "$$fmt"; exit 1; }
+	@fmt=$$(gofmt -l $$(git ls-files --deduplicate '*.go')); test -z "$$fmt" || { echo "gofmt -w these files:"; echo "$$fmt"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-generate: ## regenerate everything that is generated (needs Java for the parser)
+generate: ## regenerate everything that is generated (the parser needs Java and, the first time, Maven)
 	$(GO) generate ./...
 
-check-generated: generate ## fail when a generated file is not current
-	@test -z "$$(git status --porcelain)" || { git status --porcelain; git diff --stat; echo "make generate changed the tree: commit the result"; exit 1; }
+check-generated: ## fail when a generated file is not current; works on a clone of the last commit
+	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && git clone -q . "$$tmp/clone" && \
+		$(MAKE) --no-print-directory -C "$$tmp/clone" generate && cd "$$tmp/clone" && \
+		{ test -z "$$(git status --porcelain)" || { git status --short; git diff --stat; echo "make generate changes these files: commit the result"; exit 1; }; }
+
+cross: ## build for the other systems
+	@for target in $(CROSS); do \
+		echo "build for $$target"; \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(GO) build ./... || exit 1; \
+	done
+
+bench-once: ## every benchmark beside the code once, so that none rots
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 10m $$(git grep -l '^func Benchmark' -- '*_test.go' ':!bench/walbench' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 fuzz-short: ## each fuzz target for 10 seconds
 	./bench/fuzz.sh 10s
 
-bench: ## the stage benchmarks, into bench/results/
+bench: ## what a row costs at each stage, into bench/results/stages.md (5 minutes; a quiet machine, please)
 	./bench/stages.sh
 
 soak: ## long proofs: kill -9 in a loop, crash clones with many seeds
