@@ -161,8 +161,7 @@ func TestCrashAfterEveryFileOperation(t *testing.T) {
 		h := newHistory()
 		cuts := 0
 		var mu sync.Mutex // one crash at a time
-		var counting *vfs.Injecting
-		counting = vfs.NewCounting(mem, func(c vfs.Call, _ error) {
+		counting := vfs.NewCounting(mem, func(c vfs.Call, _ error) {
 			if c.Kind&vfs.OpChanges == 0 || t.Failed() {
 				return
 			}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -14,8 +13,6 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 )
-
-func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
 // world makes sets that look like a cluster's: a few regions, many pods that come and go, labels that some sets have.
 func world(r *rand.Rand, i int) []Tag {
@@ -251,91 +248,6 @@ func TestLoad(t *testing.T) {
 	}
 	if s.Len() != 3 {
 		t.Errorf("%d sets", s.Len())
-	}
-}
-
-func TestRanges(t *testing.T) {
-	s, _ := fill(t, 9000)
-	v := s.View()
-	var log []byte
-	raw := 0
-	for from := uint32(1); from < uint32(v.Len()); {
-		for id := from; id < min(from+2500, uint32(v.Len())); id++ {
-			raw += len(v.Set(id))
-		}
-		log, from = v.AppendRange(log, from, min(from+2500, uint32(v.Len())))
-	}
-	t.Logf("%d sets: %d bytes of encodings in %d", v.Len()-1, raw, len(log))
-	if len(log) > raw/3 {
-		t.Errorf("%d bytes for %d", len(log), raw)
-	}
-	back := New(Limits{})
-	for src := log; len(src) > 0; {
-		var err error
-		if src, err = back.LoadRange(src); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if back.Len() != s.Len() {
-		t.Fatalf("%d sets of %d", back.Len(), s.Len())
-	}
-	w := back.View()
-	for id := range uint32(v.Len()) {
-		if !bytes.Equal(v.Set(id), w.Set(id)) {
-			t.Fatalf("set %d differs", id)
-		}
-	}
-	if _, err := back.LoadRange(log); !errors.Is(err, ErrOrder) {
-		t.Errorf("loading twice: %v", err)
-	}
-}
-
-func TestRangeBounds(t *testing.T) {
-	s := New(Limits{})
-	big := strings.Repeat("x", MaxValueBytes-10)
-	for i := range 1200 {
-		var tags []Tag
-		for k := range 15 {
-			tags = append(tags, Tag{fmt.Sprint("k", k), fmt.Sprint(big, i*15+k)})
-		}
-		if _, _, err := s.Intern(AppendSet(nil, tags...)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	v := s.View()
-	src, end := v.AppendRange(nil, 1, uint32(v.Len()))
-	if int(end) == v.Len() || end < 500 {
-		t.Fatalf("one range took sets up to %d of %d", end, v.Len())
-	}
-	back := New(Limits{})
-	if _, err := back.LoadRange(src); err != nil || back.Len() != int(end) {
-		t.Fatalf("%d sets: %v", back.Len(), err)
-	}
-}
-
-func TestRangeDamage(t *testing.T) {
-	s, _ := fill(t, 200)
-	src, _ := s.View().AppendRange(nil, 1, 201)
-	step := 1
-	if raceEnabled {
-		step = 13
-	}
-	for i := 0; i < len(src); i += step {
-		bad := slices.Clone(src)
-		bad[i] ^= 0x10
-		back := New(Limits{})
-		if _, err := back.LoadRange(bad); !errors.Is(err, ErrCorrupt) || back.Len() != 1 {
-			t.Fatalf("byte %d flipped: %v", i, err)
-		}
-		if _, err := back.LoadRange(src[:i]); !errors.Is(err, ErrCorrupt) {
-			t.Fatalf("cut at %d: %v", i, err)
-		}
-		// Past the checksum, nothing may panic or load half of it.
-		if i >= rangeHead {
-			if _, err := back.LoadRange(sealRange(bad[rangeHead:])); errors.Is(err, ErrCorrupt) && back.Len() != 1 {
-				t.Fatalf("byte %d flipped: corrupt, but %d sets", i, back.Len())
-			}
-		}
 	}
 }
 

@@ -38,8 +38,6 @@ var (
 	ErrOrder = errors.New("tags: id out of order")
 	// ErrDuplicate is returned when a loaded set is in the store already under another id.
 	ErrDuplicate = errors.New("tags: duplicate tag set")
-	// ErrCorrupt is returned when a range of sets is damaged.
-	ErrCorrupt = errors.New("tags: corrupt range of tag sets")
 )
 
 // Tag is one pair.

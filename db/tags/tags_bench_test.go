@@ -109,7 +109,6 @@ func BenchmarkView(b *testing.B) {
 		k.fillDense(clear, 0)
 	})
 	run("dense/warm", func() { v.Dense("tag_08") })
-	run("range", func() { v.AppendRange(nil, 1, 10_001) })
 }
 
 // BenchmarkPostings is the index that was not built: a bitmap of ids per value. It shows what the columns save.
