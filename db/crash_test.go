@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ type history struct {
 	mu      sync.Mutex
 	acked   map[int]bool // first id of a batch
 	pending map[int]bool
+	merges  atomic.Int64
 }
 
 const batchRows = 5
@@ -126,7 +128,10 @@ func workload(t *testing.T, fsys vfs.FS, h *history, rng *rand.Rand, steps int) 
 	if err != nil {
 		return err
 	}
+	merges := int64(0)
+	defer func() { h.merges.Add(merges) }()
 	for step := range steps {
+		merges = max(merges, d.Metrics().Compactions)
 		switch {
 		case step%19 == 18:
 			if err := d.Close(); err != nil {
@@ -180,8 +185,8 @@ func TestCrashAfterEveryFileOperation(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("seed %d: %d power cuts, %d batches acknowledged", seed, cuts, len(h.acked))
-		if cuts < 100 {
-			t.Fatalf("only %d file operations: the workload is too small to prove anything", cuts)
+		if cuts < 100 || h.merges.Load() == 0 {
+			t.Fatalf("only %d file operations, %d merges: the workload is too small to prove anything", cuts, h.merges.Load())
 		}
 	}
 }

@@ -39,6 +39,8 @@ type DB struct {
 	manifest *manifest
 	tagsTo   uint32 // tag sets with ids below this are in tag files
 
+	compactMu sync.Mutex // held while a merge runs; it comes before commitMu
+
 	mu       sync.RWMutex // guards what follows
 	active   *head.Head
 	sealed   []*head.Head // oldest first

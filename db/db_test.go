@@ -259,6 +259,46 @@ func TestScanIsASnapshot(t *testing.T) {
 	equalIDs(t, "a new scan", allIDs(t, d), upTo(460))
 }
 
+func TestCompactionMergesAndKeepsRows(t *testing.T) {
+	fsys := vfs.NewMem()
+	merged := 0
+	d := mustOpen(t, fsys, func(o *Options) { o.Events.Compacted = func(string, int, int64, int64, time.Duration) { merged++ } })
+	for i := range 30 {
+		mustWrite(t, d, rowsOf(i*20, 20))
+		mustFlush(t, d)
+	}
+	before := d.Metrics().Segments
+	if err := d.Compact(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	m := d.Metrics()
+	if merged == 0 || m.Segments >= before/2 || m.SegmentRows != 600 || m.Compactions != int64(merged) {
+		t.Fatalf("%d segments became %d in %d merges: %+v", before, m.Segments, merged, m)
+	}
+	equalIDs(t, "after merging", allIDs(t, d), upTo(600))
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	days, err := fsys.List("data/tables/events/raw")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, day := range days {
+		names, err := fsys.List("data/tables/events/raw/" + day)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files += len(names)
+	}
+	if int64(files) != m.Segments {
+		t.Fatalf("%d files for %d segments", files, m.Segments)
+	}
+	d = mustOpen(t, fsys)
+	defer d.Close()
+	equalIDs(t, "opened again", allIDs(t, d), upTo(600))
+}
+
 func TestManyWritersAndReaders(t *testing.T) {
 	d := mustOpen(t, vfs.NewMem(), func(o *Options) { o.CompactEvery = time.Millisecond })
 	defer d.Close()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/compact"
 	"github.com/flowlake/flowlake/db/head"
 	"github.com/flowlake/flowlake/db/schema"
 	"github.com/flowlake/flowlake/db/segment"
@@ -201,17 +202,6 @@ func (w *flushWriter) table(t *schema.Table, entries []*head.Entry) error {
 	return nil
 }
 
-const dayNanos = int64(24 * time.Hour)
-
-// floorDay is the UTC day of a time, in days since 1970.
-func floorDay(nanos int64) int64 {
-	day := nanos / dayNanos
-	if nanos%dayNanos < 0 {
-		day--
-	}
-	return day
-}
-
 // days writes the decoded rows as one sorted segment per UTC day.
 func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 	order := segment.Order(&w.rows)
@@ -219,7 +209,7 @@ func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 	byDay := map[int64][]int32{}
 	var days []int64
 	for _, r := range order {
-		day := floorDay(times[r])
+		day := compact.Day(times[r])
 		if _, ok := byDay[day]; !ok {
 			days = append(days, day)
 		}
@@ -277,7 +267,7 @@ func (w *flushWriter) file(rel string, t *schema.Table, o segment.Options, fill 
 func (d *DB) segmentPath(t *schema.Table, day int64, o segment.Options) string {
 	seq := d.manifest.nextSeq
 	d.manifest.nextSeq++
-	date := time.Unix(0, day*dayNanos).UTC().Format(time.DateOnly)
+	date := time.Unix(day*int64(24*time.Hour/time.Second), 0).UTC().Format(time.DateOnly)
 	return path.Join("tables", t.Name, t.Resolution, date, fmt.Sprintf("%d-%d-%d.parquet", o.MinIndex, o.MaxIndex, seq))
 }
 

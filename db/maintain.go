@@ -2,8 +2,15 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
+
+	"github.com/flowlake/flowlake/db/compact"
+	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/db/segment"
+	"github.com/flowlake/flowlake/db/vfs"
 )
 
 // maintainer sets damaged segments aside, merges small segments and drops expired ones.
@@ -32,15 +39,28 @@ func (d *DB) maintainer(ctx context.Context) {
 		if err := d.expire(); err != nil {
 			d.backgroundError("retention", err)
 		}
+		for ctx.Err() == nil {
+			did, err := d.compactOnce(ctx)
+			if err != nil && ctx.Err() == nil {
+				d.backgroundError("compaction", err)
+			}
+			if err != nil || !did {
+				break
+			}
+		}
 	}
 }
 
-// Compact applies retention. Open does it in the background, too.
+// Compact merges segments until there is nothing worth merging, and applies retention. Open does both in the background.
 func (d *DB) Compact(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
+	if err := d.expire(); err != nil {
 		return err
 	}
-	return d.expire()
+	for {
+		if did, err := d.compactOnce(ctx); err != nil || !did {
+			return err
+		}
+	}
 }
 
 // expire drops the segments that are older than their table's retention.
@@ -49,18 +69,8 @@ func (d *DB) expire() error {
 	d.commitMu.Lock()
 	defer d.commitMu.Unlock()
 	var gone []segmentMeta
-	for _, t := range d.opts.Tables.Tables() {
-		keep := d.opts.retention(t)
-		if keep <= 0 {
-			continue
-		}
-		d.mu.RLock()
-		for _, s := range d.segments[t] {
-			if max(s.meta.MaxTime, s.meta.Written) < now-int64(keep) {
-				gone = append(gone, s.meta)
-			}
-		}
-		d.mu.RUnlock()
+	for _, s := range compact.Expired(d.candidates(), d.opts.retention, now) {
+		gone = append(gone, d.manifest.segments[s.ID])
 	}
 	if len(gone) == 0 {
 		return nil
@@ -75,6 +85,23 @@ func (d *DB) expire() error {
 		}
 	}
 	return nil
+}
+
+// candidates are the segments in the form the policy takes.
+func (d *DB) candidates() []compact.Segment {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var out []compact.Segment
+	for t, list := range d.segments {
+		for _, s := range list {
+			m := s.meta
+			out = append(out, compact.Segment{
+				ID: m.Path, Table: m.Table, Resolution: t.Resolution, Level: m.Level, Rows: m.Rows, Bytes: m.Bytes,
+				MinTime: m.MinTime, MaxTime: m.MaxTime, MinIndex: m.MinIndex, MaxIndex: m.MaxIndex, WrittenNanos: m.Written,
+			})
+		}
+	}
+	return out
 }
 
 // replaceSegments makes one edit that drops and adds segments, and changes what scans see accordingly. The caller holds
@@ -97,4 +124,117 @@ func (d *DB) replaceSegments(drop []segmentMeta, add []*segmentRef) error {
 	d.addSegmentsLocked(add)
 	d.mu.Unlock()
 	return dropAll(gone)
+}
+
+// compactOnce merges one set of segments; it says whether there was one.
+func (d *DB) compactOnce(ctx context.Context) (bool, error) {
+	d.compactMu.Lock()
+	defer d.compactMu.Unlock()
+	job := compact.Pick(d.candidates(), d.opts.Now().UnixNano(), compact.Options{})
+	if job == nil {
+		return false, nil
+	}
+	if err := d.merge(ctx, job); err != nil {
+		return false, fmt.Errorf("merge %d segments of %s: %w", len(job.Inputs), job.Table, err)
+	}
+	return true, nil
+}
+
+// merge runs a job. Segments are only added and taken away by whoever holds commitMu; merging itself runs without it, on
+// references of its own.
+func (d *DB) merge(ctx context.Context, job *compact.Job) error {
+	began := d.opts.Now()
+	in := d.acquireInputs(job)
+	defer func() {
+		if err := releaseAll(in); err != nil {
+			d.backgroundError("compaction", err)
+		}
+	}()
+	if len(in) != len(job.Inputs) {
+		return nil // one was set aside meanwhile: pick again
+	}
+	t := in[0].table
+	readers := make([]*segment.Reader, len(in))
+	drop := make([]segmentMeta, len(in))
+	var written int64
+	o := segment.Options{Sorted: true, Level: job.Level, MinIndex: job.MinIndex, MaxIndex: job.MaxIndex}
+	for i, s := range in {
+		readers[i], drop[i] = s.reader, s.meta
+		written = max(written, s.meta.Written)
+	}
+	m, full, err := d.mergeInto(ctx, t, job.Day, readers, o, written)
+	if err != nil {
+		return d.mergeError(in, err)
+	}
+	d.commitMu.Lock()
+	defer d.commitMu.Unlock()
+	out, err := d.openRef(m)
+	if err != nil {
+		return err
+	}
+	for _, s := range drop {
+		if _, ok := d.manifest.segments[s.Path]; !ok { // expired or set aside meanwhile
+			out.dropped.Store(true)
+			return out.release()
+		}
+	}
+	if err := d.replaceSegments(drop, []*segmentRef{out}); err != nil {
+		// the edit may be on disk all the same: the file stays, and is a left-over if it is not
+		return errors.Join(fmt.Errorf("replace by %s: %w", full, err), out.release())
+	}
+	d.counts.compactions.Add(1)
+	d.counts.compactedRows.Add(m.Rows)
+	d.counts.compactedBytes.Add(m.Bytes)
+	if f := d.opts.Events.Compacted; f != nil {
+		f(t.Name, len(in), m.Rows, m.Bytes, d.opts.Now().Sub(began))
+	}
+	return nil
+}
+
+// acquireInputs takes references to a job's segments, in its order, as far as they are still there.
+func (d *DB) acquireInputs(job *compact.Job) []*segmentRef {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	t, _ := d.opts.Tables.Table(job.Table)
+	byPath := map[string]*segmentRef{}
+	for _, s := range d.segments[t] {
+		byPath[s.meta.Path] = s
+	}
+	var out []*segmentRef
+	for _, in := range job.Inputs {
+		if s := byPath[in.ID]; s != nil {
+			s.acquire()
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// mergeInto writes the merged segment to its place and syncs the folder.
+func (d *DB) mergeInto(ctx context.Context, t *schema.Table, day int64, in []*segment.Reader, o segment.Options, written int64) (segmentMeta, string, error) {
+	d.commitMu.Lock()
+	rel := d.segmentPath(t, day, o)
+	d.commitMu.Unlock()
+	full := filepath.Join(d.dir, filepath.FromSlash(rel))
+	info, err := d.writeFile(rel, func(tmp string) (segment.Info, error) {
+		return compact.Merge(ctx, d.fs, in, tmp, compact.MergeOptions{Segment: o})
+	})
+	if err != nil {
+		return segmentMeta{}, full, err
+	}
+	if err := vfs.SyncDir(d.fs, filepath.Dir(full)); err != nil {
+		return segmentMeta{}, full, fmt.Errorf("sync folder: %w", err)
+	}
+	return newMeta(t, rel, o, info, written), full, nil
+}
+
+// mergeError has the damaged segments among in set aside when the merge failed because of one: none, if it cannot be told
+// which.
+func (d *DB) mergeError(in []*segmentRef, err error) error {
+	for _, s := range in {
+		if verr := s.reader.Verify(context.Background()); verr != nil {
+			return d.readError(s, verr)
+		}
+	}
+	return err
 }

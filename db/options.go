@@ -98,9 +98,13 @@ func (o *Options) validate() error {
 }
 
 // retention is the time rows of a table are kept; 0 for ever.
-func (o *Options) retention(t *schema.Table) time.Duration {
-	if r, ok := o.Retention[t.Name]; ok {
+func (o *Options) retention(table, _ string) time.Duration {
+	if r, ok := o.Retention[table]; ok {
 		return r
+	}
+	t, ok := o.Tables.Table(table)
+	if !ok {
+		return 0
 	}
 	return t.Retention
 }
