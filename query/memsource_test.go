@@ -111,7 +111,7 @@ func (s *memScan) Read(ctx context.Context, unit int, dst *batch.Batch) error {
 		}
 	}
 	b := s.units[unit]
-	var rows []int32
+	rows := []int32{} // nil would stand for all rows
 	for i, t := range b.Cols[s.req.Table.TimeColumn].I64 {
 		if s.req.From <= t && t < s.req.To {
 			rows = append(rows, int32(i))

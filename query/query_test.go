@@ -60,6 +60,9 @@ func answer(e *query.Engine, sql string, sorted bool) string {
 	}
 	out := strings.Join(head, " | ") + "\n"
 	for _, l := range lines {
+		if l == "" {
+			l = "(empty)"
+		}
 		out += l + "\n"
 	}
 	return out

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/flowlake/flowlake/db/batch"
@@ -45,6 +46,7 @@ type Result struct {
 	given   int64
 	err     error
 	once    sync.Once
+	closed  atomic.Bool
 	elapsed time.Duration
 }
 
@@ -56,6 +58,9 @@ func (r *Result) Columns() []Column { return r.cols }
 func (r *Result) Next(ctx context.Context) (*batch.Batch, error) {
 	if r.err != nil {
 		return nil, r.err
+	}
+	if r.closed.Load() {
+		return nil, r.end(errorf("24000", "", "the result is closed"))
 	}
 	if r.rows == nil {
 		return nil, r.end(io.EOF)
@@ -86,6 +91,7 @@ func (r *Result) end(err error) error {
 // Close stops the query, waits for its goroutines and gives its resources back. It may be called more than once.
 func (r *Result) Close() error {
 	r.once.Do(func() {
+		r.closed.Store(true)
 		if r.run != nil {
 			r.run.Close()
 		}

@@ -129,10 +129,10 @@ type tagCount struct {
 	values map[string]int64
 }
 
-// usedTags counts the keys and values of the tag sets that rows of a table refer to.
-func (s *Session) usedTags(ctx context.Context, t *schema.Table, view *tags.View, f func(key, value string)) error {
+// usedTags gives the keys and values of the tag sets that rows of a table refer to, of one side ("client") or of all ("").
+func (s *Session) usedTags(ctx context.Context, t *schema.Table, side string, view *tags.View, f func(key, value string)) error {
 	for i, c := range t.Columns {
-		if c.Type != schema.TagSet {
+		if c.Type != schema.TagSet || side != "" && c.Name != side+"_tags" {
 			continue
 		}
 		req := &pred.Request{Table: t, Columns: []int{i}, From: pred.MinTime, To: pred.MaxTime, Stats: &pred.Stats{}}
@@ -160,18 +160,12 @@ func (s *Session) tagKeys(ctx context.Context, p *plan.Planner, stmt *ast.Show) 
 		return nil, nil
 	}
 	var rows [][]exec.Value
-	if stmt.Table == nil {
-		for _, k := range view.Keys() {
-			rows = append(rows, append(textRow(k.Key), exec.IntValue(int64(k.Sets)), exec.IntValue(int64(k.Values))))
-		}
-		return rows, nil
-	}
 	t, err := s.lookup(p, stmt.Table)
 	if err != nil {
 		return nil, err
 	}
 	keys := map[string]*tagCount{}
-	err = s.usedTags(ctx, t, view, func(key, value string) {
+	err = s.usedTags(ctx, t, "", view, func(key, value string) {
 		c := keys[key]
 		if c == nil {
 			c = &tagCount{values: map[string]int64{}}
@@ -191,54 +185,50 @@ func sortRows(rows [][]exec.Value) {
 	slices.SortFunc(rows, func(a, b []exec.Value) int { return strings.Compare(a[0].S, b[0].S) })
 }
 
-// tagKey is the key that SHOW TAG VALUES names: pod, client.pod or server.label['app'].
-func tagKey(t *schema.Table, e ast.Expr) string {
+// tagKey is the key that SHOW TAG VALUES names, pod, client.pod or server.label['app'], and its side, "" for all.
+func tagKey(t *schema.Table, e ast.Expr) (side, key string) {
+	var parts []string
 	switch e := e.(type) {
 	case *ast.String:
-		return e.Value
+		return "", e.Value
 	case *ast.Ident:
-		parts := e.Parts
-		if len(parts) > 1 && (parts[0] == "client" || parts[0] == "server" || parts[0] == "tag" || t != nil && t.Name == parts[0]) {
+		parts = e.Parts
+	case *ast.Subscript:
+		base, ok := e.Base.(*ast.Ident)
+		index, isText := e.Index.(*ast.String)
+		if !ok || !isText {
+			return "", e.String()
+		}
+		parts = append(slices.Clone(base.Parts), index.Value)
+	}
+	if len(parts) > 1 && parts[0] == t.Name {
+		parts = parts[1:]
+	}
+	if len(parts) > 1 {
+		switch {
+		case t.Column(parts[0]+"_tags") >= 0:
+			return parts[0], strings.Join(parts[1:], ".")
+		case parts[0] == "tag" || parts[0] == "tags":
 			parts = parts[1:]
 		}
-		return strings.Join(parts, ".")
-	case *ast.Subscript:
-		if key, ok := e.Index.(*ast.String); ok {
-			if base := tagKey(t, e.Base); base != "client" && base != "server" && base != "tag" && base != "tags" {
-				return base + "." + key.Value
-			}
-			return key.Value
-		}
 	}
-	return e.String()
+	return "", strings.Join(parts, ".")
 }
 
 func (s *Session) tagValues(ctx context.Context, p *plan.Planner, stmt *ast.Show) ([][]exec.Value, error) {
+	t, err := s.lookup(p, stmt.Table)
 	view := s.engine.src.Tags()
-	var t *schema.Table
-	if stmt.Table != nil {
-		var err error
-		if t, err = s.lookup(p, stmt.Table); err != nil {
-			return nil, err
-		}
+	if err != nil || view == nil {
+		return nil, err
 	}
-	if view == nil {
-		return nil, nil
-	}
-	key := tagKey(t, stmt.Key)
-	var rows [][]exec.Value
-	if t == nil {
-		for _, v := range view.Values(key, nil, 0) {
-			rows = append(rows, append(textRow(v), exec.IntValue(int64(view.Equal(key, v).GetCardinality()))))
-		}
-		return rows, nil
-	}
+	side, key := tagKey(t, stmt.Key)
 	counts := map[string]int64{}
-	err := s.usedTags(ctx, t, view, func(k, v string) {
+	err = s.usedTags(ctx, t, side, view, func(k, v string) {
 		if k == key {
 			counts[v]++
 		}
 	})
+	var rows [][]exec.Value
 	for v, n := range counts {
 		rows = append(rows, append(textRow(v), exec.IntValue(n)))
 	}

@@ -32,7 +32,7 @@ func (f *Filter) iter(r *Run, w int) iterator {
 type filterIter struct {
 	in    iterator
 	terms []evaluator
-	sel   [2]compactor // alternate, since a gather must not read what it writes
+	sel   compactors
 }
 
 func (f *filterIter) next() (*batch.Batch, int64, error) {
@@ -40,7 +40,7 @@ func (f *filterIter) next() (*batch.Batch, int64, error) {
 	if err != nil || b == nil {
 		return nil, 0, err
 	}
-	for i, t := range f.terms {
+	for _, t := range f.terms {
 		if b.N == 0 {
 			break
 		}
@@ -48,9 +48,19 @@ func (f *filterIter) next() (*batch.Batch, int64, error) {
 		if err != nil {
 			return nil, 0, err
 		}
-		b = f.sel[i&1].keep(b, v)
+		b = f.sel.keep(b, v)
 	}
 	return b, seq, nil
+}
+
+// compactors applies one condition after another: it writes to the one of two places that the batch does not lie in.
+type compactors [2]compactor
+
+func (c *compactors) keep(b *batch.Batch, cond *batch.Vector) *batch.Batch {
+	if b == &c[0].out {
+		return c[1].keep(b, cond)
+	}
+	return c[0].keep(b, cond)
 }
 
 // compactor gathers the rows of a batch that a condition holds for.

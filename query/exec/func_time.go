@@ -101,14 +101,15 @@ func bucketVec(s *vecState, out *batch.Vector, a []*batch.Vector, n int) error {
 	var lo, w, origin int64
 	var size uint64 // 0: no bucket known yet
 	for i, x := range times {
-		if width := widths[i]; width != w || len(a) > 2 && a[2].I64[i] != origin {
-			if width <= 0 {
-				if out.IsNull(i) {
-					out.I64[i] = 0
-					continue
-				}
-				return runErrorf(stateBadArgument, "the width of a bucket must be positive")
+		width := widths[i]
+		if width <= 0 {
+			if out.IsNull(i) {
+				out.I64[i] = 0
+				continue
 			}
+			return runErrorf(stateBadArgument, "the width of a bucket must be positive")
+		}
+		if width != w || len(a) > 2 && a[2].I64[i] != origin {
 			w, origin, size = width, bucketOrigin, 0
 			if len(a) > 2 {
 				origin = a[2].I64[i]

@@ -170,7 +170,7 @@ type joinIter struct {
 	l, rr   []int32  // pairs of the next batch
 	vecs    []batch.Vector
 	pairs   batch.Batch
-	sel     [2]compactor
+	sel     compactors
 	hits    []int32
 }
 
@@ -254,7 +254,7 @@ func (it *joinIter) join() (*batch.Batch, error) {
 	it.pairs.Cols[len(it.vecs)-1] = mark
 	it.pairs.N = len(it.l)
 	b := &it.pairs
-	for i, e := range it.on {
+	for _, e := range it.on {
 		if b.N == 0 {
 			break
 		}
@@ -262,7 +262,7 @@ func (it *joinIter) join() (*batch.Batch, error) {
 		if err != nil {
 			return nil, err
 		}
-		b = it.sel[i&1].keep(b, v)
+		b = it.sel.keep(b, v)
 	}
 	if b.N > 0 {
 		for _, l := range b.Cols[len(it.vecs)-1].I64[:b.N] {

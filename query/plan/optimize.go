@@ -213,7 +213,33 @@ func pruneFilter(n *exec.Filter, need []bool) (to []int) {
 	return to
 }
 
+// fuse takes a projection into the one above it, where that computes nothing twice.
+func fuse(n *exec.Project) {
+	for {
+		in, ok := n.Input.(*exec.Project)
+		if !ok {
+			return
+		}
+		uses := make([]int, len(in.Exprs))
+		for _, e := range n.Exprs {
+			exec.Columns(e, func(c *exec.Column) { uses[c.Index]++ })
+		}
+		for i, e := range in.Exprs {
+			_, col := e.(*exec.Column)
+			_, lit := e.(*exec.Const)
+			if uses[i] > 1 && !col && !lit {
+				return
+			}
+		}
+		for i, e := range n.Exprs {
+			n.Exprs[i] = exec.Remap(e, func(c *exec.Column) exec.Expr { return in.Exprs[c.Index] })
+		}
+		n.Input = in.Input
+	}
+}
+
 func pruneProject(n *exec.Project, need []bool) []int {
+	fuse(n)
 	to := make([]int, len(need))
 	var exprs []exec.Expr
 	var out []exec.Col

@@ -371,10 +371,14 @@ func (p *tagPusher) ids(e exec.Expr, want bool) *roaring.Bitmap {
 			op = op.Negate()
 		}
 		if op == exec.Eq {
-			if key, ok := p.key(l); ok {
+			switch key, ok := p.key(l); {
+			case !ok:
+				return nil
+			case k.Value.S == "": // no tag has it; View.Equal would take it for "missing", which is NULL in SQL
+				return roaring.New()
+			default:
 				return p.view.Equal(key, k.Value.S)
 			}
-			return nil
 		}
 		return p.match(l, func(v string) bool { return compareHolds(op, v, k.Value.S) })
 	case *exec.In:
