@@ -21,7 +21,7 @@ if [ "$cores" -gt 1 ]; then
 	"$go" "${all[@]}" | tee -a "$work/raw"
 fi
 "$go" run ./bench/stages/report -command "COUNT=$count BENCHTIME=$benchtime bench/stages.sh" \
-	-files "$(stat -f -c %T "${TMPDIR:-/tmp}" 2>/dev/null || echo unknown)" <"$work/raw" >"$work/md"
+	-files "$(findmnt -no FSTYPE -T "${TMPDIR:-/tmp}" || echo unknown)" <"$work/raw" >"$work/md"
 mv "$work/raw" "$results/stages.txt"
 mv "$work/md" "$results/stages.md"
 echo "wrote $results/stages.md"

@@ -24,6 +24,8 @@ func idle(o *db.Options) {
 	o.Retention = map[string]time.Duration{"flows": 0} // the rows are of a fixed day
 }
 
+func noSync(o *db.Options) { o.NoSync = true }
+
 func openDB(tb testing.TB, opts ...func(*db.Options)) *db.DB {
 	tb.Helper()
 	d, err := db.Open(filepath.Join(tb.TempDir(), "data"), opts...)
@@ -40,9 +42,9 @@ func closeDB(tb testing.TB, d *db.DB) {
 	}
 }
 
-func writeAll(tb testing.TB, d *db.DB) {
+func writeAll(tb testing.TB, d *db.DB, all []*batch.Batch) {
 	tb.Helper()
-	for _, in := range flowBatches() {
+	for _, in := range all {
 		if err := d.Write(context.Background(), in); err != nil {
 			tb.Fatal(err)
 		}
@@ -89,45 +91,44 @@ func BenchmarkWrite(b *testing.B) {
 		noSync bool
 	}{{"sync=off", true}, {"sync=on", false}} {
 		b.Run(c.name, func(b *testing.B) {
-			perDB(b, func(*db.DB) {}, func(d *db.DB) { writeAll(b, d) }, idle, func(o *db.Options) { o.NoSync = c.noSync })
+			perDB(b, func(*db.DB) {}, func(d *db.DB) { writeAll(b, d, flowBatches()) }, idle, func(o *db.Options) { o.NoSync = c.noSync })
 		})
 	}
 }
 
 // BenchmarkFlush makes segments of the head: decode, sort, gather, encode, write, sync.
 func BenchmarkFlush(b *testing.B) {
-	perDB(b, func(d *db.DB) { writeAll(b, d) }, func(d *db.DB) { flush(b, d) }, idle)
+	perDB(b, func(d *db.DB) { writeAll(b, d, flowBatches()) }, func(d *db.DB) { flush(b, d) }, idle)
 }
 
 // BenchmarkIngest is all that a row costs on one node: written with sync, flushed as the defaults have it, compacted.
 func BenchmarkIngest(b *testing.B) {
-	const rounds = 4
-	flowBatches()
+	in := manyBatches()
+	rows := len(in) * batchRows
 	var m meter
-	var files, bytes int64
+	var files, bytes, merged int64
 	for range b.N {
 		d := openDB(b, func(o *db.Options) { o.Retention = map[string]time.Duration{"flows": 0} })
 		runtime.GC()
 		m.start()
-		for range rounds {
-			writeAll(b, d)
-		}
+		writeAll(b, d, in)
 		flush(b, d)
 		if err := d.Compact(context.Background()); err != nil {
 			b.Fatal(err)
 		}
 		m.stop()
 		s := d.Metrics()
-		if s.SegmentRows != rounds*batches*batchRows {
-			b.Fatalf("%d rows in segments, want %d", s.SegmentRows, rounds*batches*batchRows)
+		if s.SegmentRows != int64(rows) {
+			b.Fatalf("%d rows in segments, want %d", s.SegmentRows, rows)
 		}
+		merged += s.CompactedRows
 		files, bytes = files+s.Segments, bytes+s.SegmentBytes
 		closeDB(b, d)
 	}
-	rows := rounds * batches * batchRows * b.N
-	m.report(b, rows, "row")
-	b.ReportMetric(float64(bytes)/float64(rows), "B/row")
+	m.report(b, rows*b.N, "row")
+	b.ReportMetric(float64(bytes)/float64(rows*b.N), "B/row")
 	b.ReportMetric(float64(files)/float64(b.N), "segments")
+	b.ReportMetric(float64(merged)/float64(rows*b.N), "merges/row")
 }
 
 // BenchmarkCompact merges eight segments of 65,536 rows into one.
@@ -179,9 +180,9 @@ func scanAll(tb testing.TB, d *db.DB, req *pred.Request, dst *batch.Batch) (rows
 
 // scan measures a request over rows in the head or in segments, per row that there is.
 func scan(b *testing.B, inSegments bool, request func(t *schema.Table) *pred.Request) {
-	d := openDB(b, idle, func(o *db.Options) { o.NoSync = true })
+	d := openDB(b, idle, noSync)
 	defer closeDB(b, d)
-	writeAll(b, d)
+	writeAll(b, d, flowBatches())
 	if inSegments {
 		flush(b, d)
 	}

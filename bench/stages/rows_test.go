@@ -61,8 +61,14 @@ func carryTags(b *batch.Batch, enc func(id uint32) []byte) {
 	}
 }
 
-// flowBatches are seeded batches of flows with their tag sets, as an agent sends them. They are shared and read-only.
-var flowBatches = sync.OnceValue(func() []*batch.Batch {
+// flowBatches are seeded batches of flows with their tag sets, as an agent sends them; manyBatches are more of them, for
+// what must not see the same rows twice. They are shared and read-only.
+var (
+	flowBatches = sync.OnceValue(func() []*batch.Batch { return makeBatches(1, batches) })
+	manyBatches = sync.OnceValue(func() []*batch.Batch { return makeBatches(4, 4*batches) })
+)
+
+func makeBatches(seed uint64, n int) []*batch.Batch {
 	sets := map[uint32][]byte{}
 	enc := func(id uint32) []byte {
 		if sets[id] == nil {
@@ -70,14 +76,14 @@ var flowBatches = sync.OnceValue(func() []*batch.Batch {
 		}
 		return sets[id]
 	}
-	g := gen.NewFlows(gen.Options{Seed: 1, Edges: agentEdges})
-	out := make([]*batch.Batch, batches)
+	g := gen.NewFlows(gen.Options{Seed: seed, Edges: agentEdges})
+	out := make([]*batch.Batch, n)
 	for i := range out {
 		out[i] = g.Next(batchRows)
 		carryTags(out[i], enc)
 	}
 	return out
-})
+}
 
 // flowFrames are flowBatches encoded.
 var flowFrames = sync.OnceValue(func() [][]byte {

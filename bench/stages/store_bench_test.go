@@ -1,7 +1,6 @@
 package stages
 
 import (
-	"context"
 	"path/filepath"
 	"testing"
 	"time"
@@ -9,7 +8,6 @@ import (
 	"github.com/flowlake/flowlake/bench/gen"
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/head"
-	"github.com/flowlake/flowlake/db/pred"
 	"github.com/flowlake/flowlake/db/schema"
 	"github.com/flowlake/flowlake/db/segment"
 	"github.com/flowlake/flowlake/db/tags"
@@ -132,56 +130,4 @@ func BenchmarkWriteSegment(b *testing.B) {
 	var info segment.Info
 	perRow(b, segmentRows, func(int) { info = writeSegment(b, path, rows, order) })
 	b.ReportMetric(float64(info.Bytes)/float64(info.Rows), "B/row")
-}
-
-// BenchmarkReadSegment reads three columns of a segment on one core, from the page cache.
-func BenchmarkReadSegment(b *testing.B) {
-	rows := gen.NewFlows(gen.Options{Seed: 2}).Next(segmentRows)
-	t := rows.Table
-	path := filepath.Join(b.TempDir(), "x.parquet")
-	writeSegment(b, path, rows, segment.Order(rows))
-	r, err := segment.Open(vfs.OS, path, t)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer r.Close()
-	req := &pred.Request{Table: t, Columns: three(t), From: pred.MinTime, To: pred.MaxTime}
-	units := r.Units(req)
-	var s segment.Scratch
-	var dst batch.Batch
-	perRow(b, segmentRows, func(int) {
-		n := 0
-		for _, u := range units {
-			if err := r.Read(context.Background(), u, req, &s, &dst); err != nil {
-				b.Fatal(err)
-			}
-			n += dst.N
-		}
-		if n != segmentRows {
-			b.Fatalf("%d rows", n)
-		}
-	})
-}
-
-// BenchmarkReadHead reads three columns of the head on one core.
-func BenchmarkReadHead(b *testing.B) {
-	store := tags.New(tags.Limits{})
-	h := headOf(b, store, flowFrames())
-	t := flowsTable(b)
-	req := &pred.Request{Table: t, Columns: three(t), From: pred.MinTime, To: pred.MaxTime}
-	units := head.Units(h.Entries(t), req)
-	var s head.Scratch
-	var dst batch.Batch
-	perRow(b, batches*batchRows, func(int) {
-		n := 0
-		for _, u := range units {
-			if err := u.Read(context.Background(), req, &s, &dst); err != nil {
-				b.Fatal(err)
-			}
-			n += dst.N
-		}
-		if n != batches*batchRows {
-			b.Fatalf("%d rows", n)
-		}
-	})
 }

@@ -156,6 +156,12 @@ func (s *stage) write(w io.Writer, results map[string]result) {
 		if v, _, ok := r.find("sets/batch"); ok {
 			more = append(more, number(v)+" tag sets a batch")
 		}
+		if v, _, ok := r.find("merges/row"); ok {
+			more = append(more, "each row merged "+number(v)+" times")
+		}
+		if v, _, ok := r.find("%rows"); ok && v < 100 {
+			more = append(more, number(v)+" % of the rows")
+		}
 		if v, _, ok := r.find("allocs/"); ok && v >= 0.005 {
 			more = append(more, number(v)+" allocs/"+what)
 		}
