@@ -21,10 +21,15 @@ type Problem struct {
 	Detail string `json:"detail,omitempty"`
 	// Hint says what may have been meant or what to do.
 	Hint string `json:"hint,omitempty"`
+
+	cause error
 }
 
 // Error is the message.
 func (p *Problem) Error() string { return p.Message }
+
+// Unwrap is the error it was made of, if any.
+func (p *Problem) Unwrap() error { return p.cause }
 
 // SQLSTATEs that have a status of their own.
 const (

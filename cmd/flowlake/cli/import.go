@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/flowlake/flowlake/collector"
+	"github.com/flowlake/flowlake/db"
+	"github.com/flowlake/flowlake/ingest"
+	"github.com/flowlake/flowlake/ingest/enrich"
+)
+
+func newImport(s *Streams) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:     "import",
+		Short:   "Put files into a data folder",
+		Example: "  flowlake import pcap trace.pcap --data DIR",
+	})
+	cmd.AddCommand(newImportPcap(s))
+	return cmd
+}
+
+type importFlags struct {
+	data, server, agent string
+	quiet               bool
+}
+
+func newImportPcap(s *Streams) *cobra.Command {
+	f := &importFlags{}
+	cmd := &cobra.Command{
+		Use:   "pcap FILE...",
+		Short: "Make flows and spans of pcap and pcapng files",
+		Long: `Read capture files (pcap and pcapng, also compressed with gzip) and store the flows and requests in them. All runs on the packets'
+own time, so the rows depend on the files alone. A file that ends early or is damaged gives the rows up to there; the others are
+imported all the same, and the exit code is 1. The folder must not be open elsewhere: stop the server, or use another one.`,
+		Example: `  flowlake import pcap trace.pcap --data DIR
+  flowlake import pcap day/*.pcapng.gz --data DIR && flowlake sql --data DIR`,
+		Args: args(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, files []string) error { return f.run(cmd, s, files) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.data, "data", s.defaultData(), "data folder; it is made if need be")
+	fl.StringVar(&f.server, "server", "", "not in this version: captures are imported into a folder")
+	fl.StringVar(&f.agent, "agent", "", "what goes into the column agent of the rows")
+	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no summary")
+	return cmd
+}
+
+func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err error) {
+	if onCommandLine(cmd.Flags(), "server") {
+		return usagef("--server is not in this version: import into a folder with --data, then start the server on it")
+	}
+	if f.data == "" {
+		return usagef("--data names no folder")
+	}
+	ctx, stop := s.interruptible(cmd.Context())
+	defer stop()
+	d, err := db.Open(f.data)
+	if err != nil {
+		return err
+	}
+	p := ingest.New(d, func(o *ingest.Options) { o.Enricher = enrich.New() })
+	im := &importer{sink: p, s: s, o: f, start: time.Now()}
+	failed := im.all(ctx, files)
+	err = errors.Join(p.Close(context.WithoutCancel(ctx)), d.Close())
+	if err != nil {
+		err = fmt.Errorf("close data folder: %w", err)
+	}
+	if !f.quiet {
+		im.summary(s.Err, len(files), p.Metrics())
+	}
+	if len(failed) == 0 {
+		return err
+	}
+	for _, e := range failed {
+		fmt.Fprintln(s.Err, "error:", e)
+	}
+	if err != nil {
+		fmt.Fprintln(s.Err, "error:", err)
+	}
+	return reportedError{errors.Join(append(failed, err)...)}
+}
+
+// importer imports files one after another.
+type importer struct {
+	sink  *ingest.Pipeline
+	s     *Streams
+	o     *importFlags
+	start time.Time
+	total collector.ImportStats
+}
+
+func (im *importer) all(ctx context.Context, files []string) (failed []error) {
+	for i, name := range files {
+		if ctx.Err() != nil {
+			return append(failed, fmt.Errorf("interrupted: %d of %d files were not imported", len(files)-i, len(files)))
+		}
+		if err := im.file(ctx, name, i+1, len(files)); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return failed
+}
+
+func (im *importer) file(ctx context.Context, name string, n, of int) error {
+	p := &progress{w: im.s.Err, width: terminalWidth(im.s.Err), name: fmt.Sprintf("%s (%d of %d)", name, n, of), now: time.Now, began: time.Now()}
+	st, err := collector.Import(ctx, name, im.sink, func(o *collector.ImportOptions) {
+		o.Agent = im.o.agent
+		if !im.o.quiet {
+			o.Progress = p.update
+		}
+	})
+	p.end()
+	t := &im.total
+	t.Packets += st.Packets
+	t.Bytes += st.Bytes
+	t.Truncated += st.Truncated
+	t.NotIP += st.NotIP
+	t.BadHeader += st.BadHeader
+	t.Other += st.Other
+	t.Flows += st.Flows
+	t.Spans += st.Spans
+	if err != nil && st.Packets > 0 {
+		return fmt.Errorf("%s: %w (the rows of the %d packets before it are stored)", name, err, st.Packets)
+	} else if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// summary says what came of it.
+func (im *importer) summary(w io.Writer, files int, m ingest.Metrics) {
+	t, took := &im.total, time.Since(im.start)
+	noun := "files"
+	if files == 1 {
+		noun = "file"
+	}
+	fmt.Fprintf(w, "%d %s: %d packets (%s) in %v, %.0f packets/s\n", files, noun, t.Packets, humanBytes(float64(t.Bytes)),
+		took.Round(time.Millisecond), float64(t.Packets)/max(took.Seconds(), 1e-9))
+	fmt.Fprintf(w, "stored: %d flows, %d spans in %s\n", t.Flows, t.Spans, im.o.data)
+	for _, c := range []struct {
+		n    uint64
+		what string
+	}{{t.NotIP, "neither IPv4 nor IPv6"}, {t.Truncated, "cut off within a header"}, {t.BadHeader, "a header that cannot be"}, {t.Other, "other causes"}} {
+		if c.n > 0 {
+			fmt.Fprintf(w, "not decoded: %d packets, %s\n", c.n, c.what)
+		}
+	}
+	if n := m.Dropped["future"]; n > 0 {
+		fmt.Fprintf(w, "dropped: %d rows, their time is in the future\n", n)
+	}
+}
+
+// progress shows how far a file is: a bar where w is a terminal, else a line now and then.
+type progress struct {
+	w     io.Writer
+	width int // of the terminal, 0 when it is none
+	name  string
+	now   func() time.Time
+	began time.Time
+	last  time.Time
+	drawn bool
+}
+
+const (
+	progressBar   = 100 * time.Millisecond
+	progressLines = 10 * time.Second
+)
+
+func (p *progress) update(read, total int64) {
+	now := p.now()
+	every := progressLines
+	if p.width > 0 {
+		every = progressBar
+	}
+	if p.last.IsZero() {
+		p.last = p.began
+	}
+	if now.Sub(p.last) < every {
+		return
+	}
+	p.last = now
+	rate := humanBytes(float64(read)/max(now.Sub(p.began).Seconds(), 1e-9)) + "/s"
+	if p.width == 0 {
+		fmt.Fprintf(p.w, "%s: %s, %s\n", p.name, share(read, total), rate)
+		return
+	}
+	p.drawn = true
+	fmt.Fprintf(p.w, "\r\x1b[K%s", bar(p.name, p.width-1, read, total, rate))
+}
+
+// share is how much was read.
+func share(read, total int64) string {
+	if total <= 0 {
+		return humanBytes(float64(read))
+	}
+	return fmt.Sprintf("%d %%", 100*min(read, total)/total)
+}
+
+// bar is a line of at most width characters.
+func bar(name string, width int, read, total int64, rate string) string {
+	tail := fmt.Sprintf(" %s %s", share(read, total), rate)
+	room := width - len(tail) - 12
+	if r := []rune(name); len(r) > room && room > 1 {
+		name = "…" + string(r[len(r)-room+1:])
+	}
+	n := width - len([]rune(name)) - len(tail) - 3
+	if n < 4 || total <= 0 {
+		r := []rune(name + tail)
+		return string(r[:min(len(r), max(width, 0))])
+	}
+	done := int(int64(n) * min(read, total) / total)
+	cells := make([]rune, n)
+	for i := range cells {
+		cells[i] = '─'
+		if i < done {
+			cells[i] = '█'
+		}
+	}
+	return name + " ▕" + string(cells) + "▏" + tail
+}
+
+// end clears the bar.
+func (p *progress) end() {
+	if p.drawn {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
