@@ -123,8 +123,8 @@ func extend[T any](s []T, n int) []T {
 
 // seen remembers which groups got a value. While no NULL came, every group has one and nothing is kept.
 type seen struct {
-	groups int // groups before the present call
-	bits   []bool
+	groups int     // groups before the present call
+	bits   []uint8 // 1: got one
 	strict bool
 }
 
@@ -144,14 +144,14 @@ func (s *seen) makeStrict(n int) {
 	s.strict = true
 	s.bits = extend(s.bits, n)
 	for i := range s.bits {
-		s.bits[i] = true
+		s.bits[i] = 1
 	}
 }
 
 // has says whether group g got a value.
 func (s *seen) has(g int) bool {
 	if s.strict {
-		return g < len(s.bits) && s.bits[g]
+		return g < len(s.bits) && s.bits[g] != 0
 	}
 	return g < s.groups
 }
@@ -165,7 +165,7 @@ func (s *seen) merge(from *seen, remap []uint32, groups int) {
 	s.groups = groups
 	for g, to := range remap {
 		if from.has(g) {
-			s.bits[to] = true
+			s.bits[to] = 1
 		}
 	}
 }
@@ -253,21 +253,28 @@ func (s *sumInt) add(gids []uint32, groups int, args []*batch.Vector) error {
 			}
 		}
 	} else {
-		for i, g := range gids {
-			if v.IsNull(i) {
-				continue
-			}
-			x, t := v.I64[i], sum[g]
-			r := t + x
-			bad |= (t ^ r) & (x ^ r)
-			sum[g] = r
-			s.seen.bits[g] = true
-		}
+		s.addNullable(gids, v, &bad)
 	}
 	if bad < 0 {
 		return s.overflow()
 	}
 	return nil
+}
+
+// addNullable adds 0 for NULLs, rather than branch on them.
+func (s *sumInt) addNullable(gids []uint32, v *batch.Vector, bad *int64) {
+	sum, seen := s.sum, s.seen.bits
+	for i, g := range gids {
+		k := uint64(1)
+		if v.Valid != nil {
+			k = v.Valid[i>>6] >> (uint(i) & 63) & 1
+		}
+		x, t := v.I64[i]&-int64(k), sum[g]
+		r := t + x
+		*bad |= (t ^ r) & (x ^ r)
+		sum[g] = r
+		seen[g] |= uint8(k)
+	}
 }
 
 func (s *sumInt) overflow() error {

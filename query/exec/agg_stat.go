@@ -258,7 +258,7 @@ func (s *quantState) result(groups int) (*batch.Vector, error) {
 		lo, hi, frac = s.place(n)
 		if s.ints != nil {
 			l := s.ints[g]
-			slices.Sort(l)
+			selectAt(l, lo, hi, compareInt)
 			if s.typ == schema.Double {
 				out.F64[g] = lerp(float64(l[lo]), float64(l[hi]), frac)
 			} else {
@@ -266,11 +266,63 @@ func (s *quantState) result(groups int) (*batch.Vector, error) {
 			}
 		} else {
 			l := s.floats[g]
-			slices.SortFunc(l, compareFloat)
+			selectAt(l, lo, hi, compareFloat)
 			out.F64[g] = lerp(l[lo], l[hi], frac)
 		}
 	}
 	return out, nil
+}
+
+// selectAt puts the elements that a sort would put at lo and hi = lo or lo+1 there (Hoare's quickselect, median of three).
+func selectAt[T int64 | float64](l []T, lo, hi int, cmp func(a, b T) int) {
+	from, to := 0, len(l)
+	for rounds := 0; to-from > 32 && rounds < 100; rounds++ { // values that defeat the pivots are sorted instead
+		p := pivot(l[from], l[(from+to)/2], l[to-1], cmp)
+		i, j := from, to-1
+		for i <= j {
+			for cmp(l[i], p) < 0 {
+				i++
+			}
+			for cmp(l[j], p) > 0 {
+				j--
+			}
+			if i <= j {
+				l[i], l[j] = l[j], l[i]
+				i, j = i+1, j-1
+			}
+		}
+		switch { // [from..j] <= p, (j..i) = p, [i..to) >= p
+		case lo <= j:
+			to = j + 1
+		case lo >= i:
+			from = i
+		default:
+			from, to = lo, lo // in its place
+		}
+	}
+	slices.SortFunc(l[from:to], cmp)
+	if hi > lo { // the least of what follows
+		m := lo + 1
+		for k := m + 1; k < len(l); k++ {
+			if cmp(l[k], l[m]) < 0 {
+				m = k
+			}
+		}
+		l[hi], l[m] = l[m], l[hi]
+	}
+}
+
+func pivot[T any](a, b, c T, cmp func(a, b T) int) T {
+	if cmp(a, b) > 0 {
+		a, b = b, a
+	}
+	if cmp(b, c) > 0 {
+		b = c
+		if cmp(a, b) > 0 {
+			b = a
+		}
+	}
+	return b
 }
 
 // place is where the percentile of n sorted values lies: between two of them, or at the first whose share reaches it.

@@ -51,6 +51,7 @@ func (a *Aggregate) start(r *Run) error {
 	tables := make([]*aggTable, a.Input.width(r))
 	err := r.parallel(a, a.Input, func(w int, it iterator) error {
 		t := newAggTable(a, r)
+		t.several = len(tables) > 1
 		tables[w] = t
 		return drain(r, it, t.add)
 	})
@@ -86,7 +87,8 @@ type aggTable struct {
 	keyVecs []*batch.Vector
 	group   *grouper
 	aggs    []aggWorker
-	first   []int64 // per group: where it was met first
+	first   []int64 // per group: where it was met first; kept where tables are merged
+	several bool    // there are other workers' tables
 	gids    []uint32
 	mem     charger
 }
@@ -137,7 +139,7 @@ func (t *aggTable) add(b *batch.Batch, seq int64) error {
 	t.gids = resize(t.gids, b.N)
 	t.group.assign(t.keyVecs, t.gids)
 	groups := int(t.group.total)
-	for n := int64(0); len(t.first) < groups; n++ {
+	for n := int64(0); t.several && len(t.first) < groups; n++ {
 		t.first = append(t.first, seq+n)
 	}
 	for i := range t.aggs {

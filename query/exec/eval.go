@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"math"
 	"unsafe"
 
 	"github.com/flowlake/flowlake/db/batch"
@@ -205,24 +206,28 @@ func (t *tagEval) eval(b *batch.Batch) (*batch.Vector, error) {
 	t.out.Reset(schema.Varchar, n)
 	t.out.Dict = t.dict.Dict
 	codes, out := t.dict.Codes, t.out.Codes
-	var missing bool
+	t.out.Valid = t.valid.grow(n)
+	valid := t.out.Valid
+	var word, all uint64 = 0, math.MaxUint64
 	for i, id := range v.Codes[:n] {
 		var c uint32
 		if int(id) < len(codes) {
 			c = codes[id]
 		}
 		out[i] = c
-		if c == 0 {
-			missing = true
+		word |= uint64(min(c, 1)) << (uint(i) & 63)
+		if i&63 == 63 {
+			valid[i>>6] = word
+			all &= word
+			word = 0
 		}
 	}
-	if missing {
-		t.out.Valid = t.valid.full(n)
-		for i, c := range out {
-			if c == 0 {
-				t.out.Valid.Clear(i)
-			}
-		}
+	if n&63 != 0 {
+		valid[n>>6] = word
+		all &= word | ^uint64(0)<<(uint(n)&63)
+	}
+	if all == math.MaxUint64 {
+		t.out.Valid = nil
 	}
 	return &t.out, nil
 }

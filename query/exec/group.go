@@ -11,12 +11,12 @@ import (
 // denseLimit is the most cells a dense array of groups may have; beyond it a hash table is used.
 const denseLimit = 1 << 20
 
-// u64table maps uint64 keys to dense codes 0, 1, 2, ... in the order they come. Open addressing, linear probing.
+// u64table maps uint64 keys to codes that its user gives. Open addressing, linear probing.
 type u64table struct {
 	slots []u64slot
 	mask  uint64
 	shift uint8
-	keys  []uint64 // by code
+	n     int
 }
 
 type u64slot struct {
@@ -26,14 +26,19 @@ type u64slot struct {
 
 const fibonacci = 0x9e3779b97f4a7c15 // 2^64 / golden ratio: spreads keys by their high bits
 
-func (t *u64table) code(key uint64) uint32 {
+// code is the code of a key; a key that was not there gets the code fresh.
+func (t *u64table) code(key uint64, fresh uint32) uint32 {
 	if len(t.slots) == 0 {
-		t.rehash(64)
+		t.grow(64)
 	}
 	for i := key * fibonacci >> t.shift; ; i = (i + 1) & t.mask {
 		s := &t.slots[i]
 		if s.code == 0 {
-			return t.add(key, i)
+			*s = u64slot{key, fresh + 1}
+			if t.n++; t.n*8 > len(t.slots)*5 {
+				t.grow(len(t.slots) * 4)
+			}
+			return fresh
 		}
 		if s.key == key {
 			return s.code - 1
@@ -41,46 +46,24 @@ func (t *u64table) code(key uint64) uint32 {
 	}
 }
 
-// find is the code of a key that may not be there.
-func (t *u64table) find(key uint64) (uint32, bool) {
-	if len(t.slots) == 0 {
-		return 0, false
-	}
-	for i := key * fibonacci >> t.shift; ; i = (i + 1) & t.mask {
-		s := &t.slots[i]
-		if s.code == 0 {
-			return 0, false
-		}
-		if s.key == key {
-			return s.code - 1, true
-		}
-	}
-}
-
-func (t *u64table) add(key, slot uint64) uint32 {
-	c := uint32(len(t.keys))
-	t.keys = append(t.keys, key)
-	t.slots[slot] = u64slot{key, c + 1}
-	if len(t.keys)*2 > len(t.slots) {
-		t.rehash(len(t.slots) * 2)
-	}
-	return c
-}
-
-func (t *u64table) rehash(size int) {
+func (t *u64table) grow(size int) {
+	old := t.slots
 	t.slots = make([]u64slot, size)
 	t.mask = uint64(size - 1)
 	t.shift = uint8(64 - bits.TrailingZeros(uint(size)))
-	for c, k := range t.keys {
-		i := k * fibonacci >> t.shift
+	for _, s := range old {
+		if s.code == 0 {
+			continue
+		}
+		i := s.key * fibonacci >> t.shift
 		for t.slots[i].code != 0 {
 			i = (i + 1) & t.mask
 		}
-		t.slots[i] = u64slot{k, uint32(c) + 1}
+		t.slots[i] = s
 	}
 }
 
-func (t *u64table) bytes() int64 { return int64(cap(t.slots))*16 + int64(cap(t.keys))*8 }
+func (t *u64table) bytes() int64 { return int64(cap(t.slots)) * 16 }
 
 // smallInts is how many of the non-negative numbers a coder looks up in an array.
 const smallInts = 1 << 16
@@ -89,17 +72,16 @@ const smallInts = 1 << 16
 type coder struct {
 	typ     schema.Type
 	n       uint32
-	null    uint32 // code of NULL plus one, 0 when none came
-	small   []uint32
+	null    uint32   // code of NULL plus one, 0 when none came
+	small   []uint32 // by number plus one, [0] for NULL: code plus one, 0 not met yet
 	tab     u64table // numbers that are not small, by their bits
 	values  []uint64 // numbers by code
 	dict    batch.DictBuilder
 	texts   []uint32 // code -> entry of dict
 	sealed  *batch.Dict
 	byEntry []uint32 // entry of dict -> code plus one
-	tabCode []uint32 // code of tab -> code
 	from    *batch.Dict
-	lut     []uint32 // code of from -> code plus one, 0 not met yet
+	lut     []uint32 // by code of from plus one, [0] for NULL: code plus one, 0 not met yet
 	ids     []uint32 // tag-set id -> code plus one
 }
 
@@ -151,20 +133,18 @@ func floatBits(f float64) uint64 {
 }
 
 func (c *coder) intCodes(vals []int64, v *batch.Vector, out []uint32) {
-	if c.small == nil {
-		c.small = make([]uint32, smallInts)
+	c.needSmall()
+	if v.Valid != nil {
+		c.nullableIntCodes(vals, v.Valid, out)
+		return
 	}
 	small := c.small
 	var last int64
 	var lastCode uint32
 	have := false
 	for i, x := range vals {
-		if v.Valid != nil && !v.Valid.Get(i) {
-			out[i] = c.nullCode()
-			continue
-		}
 		if uint64(x) < smallInts {
-			if k := small[x]; k != 0 {
+			if k := small[x+1]; k != 0 {
 				out[i] = k - 1
 				continue
 			}
@@ -176,24 +156,49 @@ func (c *coder) intCodes(vals []int64, v *batch.Vector, out []uint32) {
 	}
 }
 
+// nullableIntCodes looks NULL up like a number, without a branch on validity.
+func (c *coder) nullableIntCodes(vals []int64, valid batch.Bitmap, out []uint32) {
+	small := c.small
+	for i, x := range vals {
+		k := valid[i>>6] >> (uint(i) & 63) & 1
+		x &= -int64(k)
+		if uint64(x) < smallInts {
+			if g := small[(uint64(x)+1)*k]; g != 0 {
+				out[i] = g - 1
+				continue
+			}
+		}
+		if k == 0 {
+			out[i] = c.nullCode()
+			small[0] = out[i] + 1
+		} else {
+			out[i] = c.number(uint64(x))
+		}
+	}
+}
+
+func (c *coder) needSmall() {
+	if c.small == nil {
+		c.small = make([]uint32, smallInts+1)
+	}
+}
+
 // number is the code of a number by its bits.
 func (c *coder) number(b uint64) uint32 {
 	if b < smallInts && c.typ.Physical() == schema.Int64 {
-		if c.small == nil {
-			c.small = make([]uint32, smallInts)
-		}
-		if c.small[b] == 0 {
+		c.needSmall()
+		if c.small[b+1] == 0 {
 			c.values = append(c.values, b)
-			c.small[b] = c.next() + 1
+			c.small[b+1] = c.next() + 1
 		}
-		return c.small[b] - 1
+		return c.small[b+1] - 1
 	}
-	k := c.tab.code(b)
-	if int(k) == len(c.tabCode) {
-		c.tabCode = append(c.tabCode, c.next())
+	k := c.tab.code(b, c.n)
+	if k == c.n {
+		c.n++
 		c.values = append(c.values, b)
 	}
-	return c.tabCode[k]
+	return k
 }
 
 func (c *coder) idCodes(v *batch.Vector, out []uint32) {
@@ -214,11 +219,12 @@ func (c *coder) idCodes(v *batch.Vector, out []uint32) {
 func (c *coder) textCodes(v *batch.Vector, out []uint32) {
 	if c.from != v.Dict {
 		c.from = v.Dict
-		c.lut = resize(c.lut, v.Dict.Len())
+		c.lut = resize(c.lut, v.Dict.Len()+1)
 		clear(c.lut)
 	}
 	lut := c.lut
 	if v.Valid == nil {
+		lut := lut[1:]
 		for i, k := range v.Codes[:len(out)] {
 			g := lut[k]
 			if g == 0 {
@@ -229,15 +235,16 @@ func (c *coder) textCodes(v *batch.Vector, out []uint32) {
 		}
 		return
 	}
-	for i, k := range v.Codes[:len(out)] {
-		if !v.Valid.Get(i) {
-			out[i] = c.nullCode()
-			continue
-		}
-		g := lut[k]
+	for i, k := range v.Codes[:len(out)] { // NULL is looked up like an entry, without a branch on validity
+		at := (k + 1) * uint32(v.Valid[i>>6]>>(uint(i)&63)&1)
+		g := lut[at]
 		if g == 0 {
-			g = c.text(v.Dict.At(int(k))) + 1
-			lut[k] = g
+			if at == 0 {
+				g = c.nullCode() + 1
+			} else {
+				g = c.text(v.Dict.At(int(k))) + 1
+			}
+			lut[at] = g
 		}
 		out[i] = g - 1
 	}
@@ -317,7 +324,7 @@ func (c *coder) translate(from *coder) []uint32 {
 }
 
 func (c *coder) bytes() int64 {
-	return c.tab.bytes() + int64(cap(c.small)+cap(c.texts)+cap(c.byEntry)+cap(c.tabCode)+cap(c.lut)+cap(c.ids))*4 +
+	return c.tab.bytes() + int64(cap(c.small)+cap(c.texts)+cap(c.byEntry)+cap(c.lut)+cap(c.ids))*4 +
 		int64(cap(c.values))*8 + int64(c.dict.Bytes()) + int64(c.dict.Len())*16
 }
 
@@ -327,7 +334,7 @@ type fold struct {
 	shift uint
 	rows  int // cells for this many a
 	hash  bool
-	tab   u64table // after hash; pairs by their packed codes
+	tab   u64table // after hash: code by pair
 	pairs []uint64 // a<<32 | b, by code
 }
 
@@ -341,10 +348,9 @@ func (f *fold) prepare(na, nb uint32) {
 	rows := max(1<<bits.Len32(max(na, 1)-1), f.rows)
 	if rows<<shift > denseLimit {
 		f.hash, f.cells = true, nil
-		for _, p := range f.pairs {
-			f.tab.code(p)
+		for c, p := range f.pairs {
+			f.tab.code(p, uint32(c))
 		}
-		f.pairs = nil
 		return
 	}
 	f.rows, f.shift = rows, shift
@@ -359,7 +365,12 @@ func (f *fold) codes(a, b []uint32) {
 	b = b[:len(a)]
 	if f.hash {
 		for i, x := range a {
-			a[i] = f.tab.code(uint64(x)<<32 | uint64(b[i]))
+			p := uint64(x)<<32 | uint64(b[i])
+			g := f.tab.code(p, uint32(len(f.pairs)))
+			if int(g) == len(f.pairs) {
+				f.pairs = append(f.pairs, p)
+			}
+			a[i] = g
 		}
 		return
 	}
@@ -376,12 +387,8 @@ func (f *fold) codes(a, b []uint32) {
 	}
 }
 
-func (f *fold) all() []uint64 {
-	if f.hash {
-		return f.tab.keys
-	}
-	return f.pairs
-}
+// all is the pairs by code.
+func (f *fold) all() []uint64 { return f.pairs }
 
 func (f *fold) bytes() int64 { return f.tab.bytes() + int64(cap(f.cells))*4 + int64(cap(f.pairs))*8 }
 

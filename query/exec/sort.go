@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -91,9 +92,11 @@ type sortTable struct {
 	seq  []int64
 	mem  charger
 	rows []int32
-	// threshold is the first key of the last row that can still be in the result, for integer keys; see worse.
-	threshold int64
+	// threshold is the first key of the last row that can still be in the result, once there are enough rows (bounded).
+	threshold Value
 	bounded   bool
+	text      boolLUT // texts that do not lie beyond the threshold
+	pass      []int64 // what text says of the rows of a batch
 }
 
 func newSortTable(cols []Col, s *Sort, budget *Budget) *sortTable {
@@ -126,19 +129,47 @@ func (t *sortTable) candidates(b *batch.Batch) []int32 {
 	t.rows = resize(t.rows, b.N)[:0]
 	k := t.spec.Keys[0]
 	v := b.Cols[k.Column]
-	if !t.bounded || v.Valid != nil || v.I64 == nil {
+	if !t.bounded {
 		for i := range b.N {
 			t.rows = append(t.rows, int32(i))
 		}
 		return t.rows
 	}
-	th := t.threshold
-	for i, x := range v.I64[:b.N] {
-		if k.Desc && x >= th || !k.Desc && x <= th {
+	switch v.Type.Physical() {
+	case schema.Int64:
+		t.rows = beyond(t.rows, v, v.I64[:b.N], t.threshold.I, k, compareInt)
+	case schema.Float64:
+		t.rows = beyond(t.rows, v, v.F64[:b.N], t.threshold.F, k, compareFloat)
+	case schema.ID:
+		for i := range b.N {
 			t.rows = append(t.rows, int32(i))
+		}
+	default:
+		t.pass = resize(t.pass, b.N)
+		t.text.apply(v, t.pass)
+		for i, p := range t.pass {
+			if v.IsNull(i) && k.NullsFirst || !v.IsNull(i) && p != 0 {
+				t.rows = append(t.rows, int32(i))
+			}
 		}
 	}
 	return t.rows
+}
+
+// beyond appends the rows whose key is not behind the threshold. NULLs that come last are behind it: it is not NULL.
+func beyond[T int64 | float64](rows []int32, v *batch.Vector, vals []T, threshold T, k SortKey, cmp func(a, b T) int) []int32 {
+	for i, x := range vals {
+		if v.Valid != nil && !v.Valid.Get(i) {
+			if k.NullsFirst {
+				rows = append(rows, int32(i))
+			}
+			continue
+		}
+		if c := cmp(x, threshold); c == 0 || c > 0 == k.Desc {
+			rows = append(rows, int32(i))
+		}
+	}
+	return rows
 }
 
 // prune keeps the best rows only.
@@ -153,11 +184,23 @@ func (t *sortTable) prune() {
 		seq[i] = t.seq[r]
 	}
 	t.seq = seq
+	t.bound(len(order))
+}
+
+// bound sets the threshold to the first key of the last of n sorted rows.
+func (t *sortTable) bound(n int) {
 	k := t.spec.Keys[0]
 	c := t.cols[k.Column]
-	if n := len(order); n > 0 && c.i64 != nil && c.nulls == nil {
-		t.threshold, t.bounded = c.i64[n-1], true
+	if n == 0 {
+		return
 	}
+	t.threshold = ValueAt(c.all(), n-1)
+	t.bounded = !t.threshold.Null
+	want := []byte(t.threshold.S)
+	t.text = boolLUT{f: func(v []byte) bool {
+		c := bytes.Compare(v, want)
+		return c == 0 || c > 0 == k.Desc
+	}}
 }
 
 // take moves the rows of another table in.
@@ -181,8 +224,8 @@ func (t *sortTable) bytes() int64 {
 }
 
 func (t *sortTable) result(r *Run) ([]*batch.Batch, error) {
-	// the order: a key and a row number per row
-	if err := r.Budget.Charge(int64(len(t.seq)) * 24); err != nil {
+	// two lists of keys and row numbers, the keys of a column and the order
+	if err := r.Budget.Charge(int64(len(t.seq)) * 44); err != nil {
 		return nil, err
 	}
 	order := t.order()
@@ -201,39 +244,32 @@ func (t *sortTable) result(r *Run) ([]*batch.Batch, error) {
 	return out, nil
 }
 
-// order is the row numbers in their order.
+// order is the row numbers in their order: sorted stably by each key, from the last to the first.
 func (t *sortTable) order() []int32 {
 	n := len(t.seq)
-	keys := make([][]uint64, len(t.spec.Keys))
-	for i, k := range t.spec.Keys {
-		keys[i] = t.cols[k.Column].sortKeys(n, k)
-	}
-	type row struct {
-		key uint64
-		at  int32
-	}
-	rows := make([]row, n)
+	rows := make([]sortRow, n)
 	for i := range rows {
-		rows[i] = row{keys[0][i], int32(i)}
+		rows[i].at = int32(i)
 	}
-	nulls := make([][]bool, len(keys)) // nil: the key has none
-	for i, k := range t.spec.Keys {
-		nulls[i] = t.cols[k.Column].nulls
+	tmp := make([]sortRow, n)
+	if !slices.IsSorted(t.seq) { // of several workers
+		for i, s := range t.seq {
+			rows[i].key = uint64(s)
+		}
+		rows, tmp = radixSort(rows, tmp)
 	}
-	slices.SortFunc(rows, func(a, b row) int {
-		if a.key < b.key {
-			return -1
+	for i := len(t.spec.Keys) - 1; i >= 0; i-- {
+		k := t.spec.Keys[i]
+		c := t.cols[k.Column]
+		keys := c.sortKeys(n, k)
+		for r := range rows {
+			rows[r].key = keys[rows[r].at]
 		}
-		if a.key > b.key {
-			return 1
+		rows, tmp = radixSort(rows, tmp)
+		if c.nulls != nil {
+			rows, tmp = nullsApart(rows, tmp, c.nulls, k.NullsFirst)
 		}
-		for i, k := range t.spec.Keys {
-			if c := tieBreak(keys[i], nulls[i], k.NullsFirst, a.at, b.at); c != 0 {
-				return c
-			}
-		}
-		return compareInt(t.seq[a.at], t.seq[b.at])
-	})
+	}
 	out := make([]int32, n)
 	for i := range rows {
 		out[i] = rows[i].at
@@ -241,25 +277,64 @@ func (t *sortTable) order() []int32 {
 	return out
 }
 
-// tieBreak compares two rows by one key; NULLs share their sort key with the extreme value and are told apart here.
-func tieBreak(keys []uint64, nulls []bool, nullsFirst bool, a, b int32) int {
-	if keys[a] != keys[b] {
-		if keys[a] < keys[b] {
-			return -1
+type sortRow struct {
+	key uint64
+	at  int32
+}
+
+// radixSort sorts stably by key, byte by byte from the lowest, leaving out bytes that are the same in all keys. It
+// returns the sorted rows and the other slice.
+func radixSort(rows, tmp []sortRow) (sorted, other []sortRow) {
+	if len(rows) < 128 {
+		slices.SortStableFunc(rows, func(a, b sortRow) int {
+			switch {
+			case a.key < b.key:
+				return -1
+			case a.key > b.key:
+				return 1
+			}
+			return 0
+		})
+		return rows, tmp
+	}
+	var or, and uint64 = 0, math.MaxUint64
+	for i := range rows {
+		or, and = or|rows[i].key, and&rows[i].key
+	}
+	for shift := uint(0); shift < 64; shift += 8 {
+		if (or^and)>>shift&0xff == 0 {
+			continue
 		}
-		return 1
+		var place [256]int
+		for i := range rows {
+			place[rows[i].key>>shift&0xff]++
+		}
+		at := 0
+		for b, n := range place {
+			place[b], at = at, at+n
+		}
+		for _, r := range rows {
+			b := r.key >> shift & 0xff
+			tmp[place[b]] = r
+			place[b]++
+		}
+		rows, tmp = tmp, rows
 	}
-	if nulls == nil {
-		return 0
+	return rows, tmp
+}
+
+// nullsApart moves NULLs to their end, stably: they share their sort key with the extreme value.
+func nullsApart(rows, tmp []sortRow, nulls []bool, first bool) (sorted, other []sortRow) {
+	at := 0
+	for _, want := range []bool{first, !first} {
+		for _, r := range rows {
+			if (int(r.at) < len(nulls) && nulls[r.at]) == want {
+				tmp[at] = r
+				at++
+			}
+		}
 	}
-	an, bn := int(a) < len(nulls) && nulls[a], int(b) < len(nulls) && nulls[b]
-	switch {
-	case an == bn:
-		return 0
-	case an == nullsFirst:
-		return -1
-	}
-	return 1
+	return tmp, rows
 }
 
 // colBuffer is a growing column that owns its memory.
@@ -425,7 +500,7 @@ func (c *colBuffer) ranks() []uint32 {
 		order[i] = uint32(i)
 	}
 	slices.SortFunc(order, func(a, b uint32) int {
-		return strings.Compare(string(d.At(int(a))), string(d.At(int(b))))
+		return bytes.Compare(d.At(int(a)), d.At(int(b)))
 	})
 	rank := make([]uint32, len(order))
 	for i, e := range order {
