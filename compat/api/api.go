@@ -48,7 +48,8 @@ type Options struct {
 	QueueTimeout time.Duration
 	// MaxBodyBytes bounds a request's body. Default 1 MiB and 64 KiB: the longest statement, and room for what is around it.
 	MaxBodyBytes int64
-	// StallTimeout is how long a client may take to read one batch of rows before its request is given up. Default 1 minute.
+	// StallTimeout is how long a client may take to send its request, or to read one batch of rows, before it is given up.
+	// Default 1 minute.
 	StallTimeout time.Duration
 	// AnyHost takes requests whose Host header is any name. Without it only addresses and localhost are taken, so that a web
 	// page cannot reach a server on loopback through a name of its own (DNS rebinding).

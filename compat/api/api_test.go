@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -93,6 +94,8 @@ func (f *fake) query(ctx context.Context, sql string, args ...any) (Rows, error)
 	case "PANICLATE":
 		rows.n, rows.boom = 1, true
 	case "EMPTY":
+	case "ENDLESS":
+		rows.n = 1 << 40
 	default:
 		rows.n = 2
 	}
@@ -406,6 +409,36 @@ func TestMetricsOfTheDoor(t *testing.T) {
 	}
 	if families["flowlake_http_request_seconds"] == nil || families["flowlake_http_response_bytes_total"] == nil {
 		t.Error("latency or bytes are missing")
+	}
+}
+
+// A client that stalls, sending or reading, is given up.
+func TestStalls(t *testing.T) {
+	f, s := newServer(t, func(o *Options) { o.StallTimeout = 50 * time.Millisecond })
+	pr, pw := io.Pipe()
+	defer pw.Close()
+	res, err := http.Post(s.URL+"/api/v1/sql", "text/plain", pr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusRequestTimeout {
+		t.Errorf("%d", res.StatusCode)
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.Write([]byte("POST /api/v1/sql HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\nENDLESS")); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for f.closed.Load() < 1 { // we read nothing: buffers fill up
+		if time.Now().After(deadline) {
+			t.Fatal("the statement goes on though its client does not read")
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,11 +43,17 @@ func (h *Handler) readRequest(w http.ResponseWriter, r *http.Request) (*request,
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
 		return nil, refuse(http.StatusUnsupportedMediaType, "Content-Encoding %.100q is not taken", enc)
 	}
+	// not every ResponseWriter has deadlines; then a client that stalls is net/http's matter
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(h.o.StallTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.o.MaxBodyBytes))
+	_ = rc.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, refuse(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes", h.o.MaxBodyBytes)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, refuse(http.StatusRequestTimeout, "the body did not come within %v", h.o.StallTimeout)
 	case err != nil:
 		return nil, refuse(http.StatusBadRequest, "read the body: %v", err)
 	}

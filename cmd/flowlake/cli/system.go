@@ -74,7 +74,7 @@ func segmentsTable(d *db.DB) query.VirtualTable {
 			b.EndRow()
 		}
 	},
-		text("table", "table whose rows it holds"), text("path", "file, below the data folder"),
+		text("table_name", "table whose rows it holds"), text("path", "file, below the data folder"),
 		schema.Column{Name: "level", Type: schema.Integer, Doc: "how often its rows were merged: 0 is as flushed"},
 		bigint("rows", "rows", "rows in it"), bigint("bytes", "bytes", "size of the file"),
 		timestamp("min_time", "smallest time of a row"), timestamp("max_time", "largest time of a row"),
