@@ -98,6 +98,8 @@ func (e *rowEval) store(i, n int, r Value) {
 		e.out.I64[i] = r.I
 	case schema.Float64:
 		e.out.F64[i] = r.F
+	case schema.ID:
+		e.out.Codes[i] = uint32(r.I)
 	default:
 		e.out.Codes[i] = e.dict.add(r.S)
 	}

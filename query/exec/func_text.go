@@ -2,6 +2,7 @@ package exec
 
 import (
 	"encoding/binary"
+	"math"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -134,7 +135,7 @@ func substr(a []Value) (Value, error) {
 func leftN(a []Value) (Value, error) {
 	n := a[1].I
 	if n < 0 {
-		n = max(int64(utf8.RuneCountInString(a[0].S))+n, 0)
+		n = max(int64(utf8.RuneCountInString(a[0].S))+max(n, -math.MaxInt64), 0)
 	}
 	return TextValue(runeSlice(a[0].S, 0, n)), nil
 }
@@ -143,7 +144,7 @@ func rightN(a []Value) (Value, error) {
 	have := int64(utf8.RuneCountInString(a[0].S))
 	from := have - a[1].I
 	if a[1].I < 0 {
-		from = min(-a[1].I, have)
+		from = min(-max(a[1].I, -math.MaxInt64), have)
 	}
 	return TextValue(runeSlice(a[0].S, max(from, 0), have)), nil
 }
