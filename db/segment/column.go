@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"unicode/utf8"
 	"unsafe"
 
 	"github.com/flowlake/flowlake/db/batch"
@@ -26,6 +27,8 @@ type columnWriter struct {
 
 	// textBytes is a bound of the page's text, for closing it by size; kept is the dictionary's length at its start
 	textBytes, kept int
+	// repeats: the dictionary of the batch in hand has less than half as many entries as the batch has rows
+	repeats bool
 
 	valid batch.Bitmap // nullable columns: the page's rows that are not NULL
 	nulls int
@@ -163,6 +166,7 @@ func (w *columnWriter) appendText(v *batch.Vector, order []int32, start, n int) 
 	if v == nil {
 		return w.appendDefaultText(n)
 	}
+	w.repeats = 2*v.Dict.Len() < len(v.Codes)
 	if w.direct {
 		return w.appendDirect(v, order, start, n)
 	}
@@ -215,7 +219,7 @@ func (w *columnWriter) appendDefaultText(n int) error {
 
 func (w *columnWriter) appendDirect(v *batch.Vector, order []int32, start, n int) error {
 	data, offs := v.Dict.Arena()
-	plain := w.conv.identity()
+	plain := w.conv.typ == schema.Bytes || w.conv.typ == schema.Varchar // text is checked by the page
 	for i := start; i < start+n; i++ {
 		r := i
 		if order != nil {
@@ -223,6 +227,9 @@ func (w *columnWriter) appendDirect(v *batch.Vector, order []int32, start, n int
 		}
 		c := v.Codes[r]
 		value := data[offs[c]:offs[c+1]]
+		if len(value) > MaxValueBytes {
+			return fmt.Errorf("column %s: %w: %d bytes", w.col.Name, ErrValue, len(value))
+		}
 		if !plain {
 			var err error
 			if value, err = w.conv.stored(value); err != nil {
@@ -263,8 +270,9 @@ func (w *columnWriter) checkDictionary(limit int) {
 	} else {
 		size += 4 * entries
 	}
-	// Of a first page that hardly repeats, most of the dictionary would be read once only.
-	if size > limit || len(w.meta.pages) == 0 && entries > w.n/2 && size > 32<<10 {
+	// Of a first page that hardly repeats, most of the dictionary would be read once only; but what is rare in a page of
+	// sorted rows may come again in the next, as trace ids do: the batch tells.
+	if size > limit || len(w.meta.pages) == 0 && entries > w.n/2 && size > 32<<10 && !w.repeats {
 		w.toDirect()
 		w.from = nil
 		if w.col.Type.Physical() == schema.ID {
@@ -428,7 +436,39 @@ func (w *columnWriter) codeValues(p *pageMeta, e *encoder) ([]byte, error) {
 	return e.codes(w.code[:w.n])
 }
 
+// checkText makes the page's values valid UTF-8. The whole is checked at once: values of a valid whole are valid when none
+// begins inside a character.
+func (w *columnWriter) checkText() error {
+	ok := utf8.Valid(w.arena)
+	begin := uint32(0)
+	for _, end := range w.offs {
+		ok = ok && (begin == end || utf8.RuneStart(w.arena[begin]))
+		begin = end
+	}
+	if ok {
+		return nil
+	}
+	old := bytes.Clone(w.arena)
+	w.arena = w.arena[:0]
+	begin = 0
+	for i, end := range w.offs {
+		v, err := w.conv.stored(old[begin:end])
+		if err != nil {
+			return fmt.Errorf("column %s: %w", w.col.Name, err)
+		}
+		w.arena = append(w.arena, v...)
+		begin = end
+		w.offs[i] = uint32(len(w.arena))
+	}
+	return nil
+}
+
 func (w *columnWriter) directValues(p *pageMeta, e *encoder) ([]byte, error) {
+	if w.col.Type == schema.Varchar {
+		if err := w.checkText(); err != nil {
+			return nil, err
+		}
+	}
 	begin := uint32(0)
 	stats := hasTextStats(w.col.Type)
 	var lo, hi []byte
@@ -469,7 +509,7 @@ func prefixKey(v []byte) uint64 {
 
 // endPage empties the page buffers.
 func (w *columnWriter) endPage() {
-	w.n, w.nulls, w.textBytes = 0, 0, 0
+	w.n, w.nulls = 0, 0
 	w.arena, w.offs = w.arena[:0], w.offs[:0]
 	clear(w.valid)
 }

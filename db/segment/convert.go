@@ -17,9 +17,6 @@ type converter struct {
 	bad int64 // values that were not UTF-8
 }
 
-// identity says that stored never changes a value.
-func (c *converter) identity() bool { return c.typ == schema.Bytes }
-
 // stored is the form of v in the file, valid until the next call.
 func (c *converter) stored(v []byte) ([]byte, error) {
 	if len(v) > MaxValueBytes {

@@ -31,7 +31,7 @@ func putFile(tb testing.TB, fs vfs.FS, path string, data []byte) {
 func smallFile(tb testing.TB, table *schema.Table, seed uint64) (data []byte, b *batch.Batch) {
 	tb.Helper()
 	fs := vfs.NewMem()
-	b = randomBatch(rand.New(rand.NewPCG(seed, 4)), table, 150)
+	b = randomBatch(rand.New(rand.NewPCG(seed, 4)), table, 110)
 	writeAll(tb, fs, "seg", b, nil, Options{PageRows: 64, RowGroupRows: 128, DictionaryBytes: 256})
 	data, err := vfs.ReadFile(fs, "seg", 0)
 	if err != nil {

@@ -16,7 +16,8 @@ import (
 // encoder turns a page's values into bytes. Its buffers are shared by all columns of a writer: what a method returns is
 // valid until the next call.
 type encoder struct {
-	zstd  *zstd.Encoder
+	zstd  *zstd.Encoder // for codes and integers: only repeats are worth looking for
+	dense *zstd.Encoder // for text and doubles: bytes that do not repeat may still be few, as hexadecimal digits are
 	out   []byte
 	pack  []byte // compressed values
 	i32   []int32
@@ -29,12 +30,17 @@ type encoder struct {
 }
 
 func newEncoder() (*encoder, error) {
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true))
+	fast := []zstd.EOption{zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true)}
+	z, err := zstd.NewWriter(nil, fast...)
 	if err != nil {
 		return nil, err
 	}
-	return &encoder{zstd: z}, nil
+	d, err := zstd.NewWriter(nil, append(fast, zstd.WithAllLitEntropyCompression(true))...)
+	if err != nil {
+		return nil, err
+	}
+	return &encoder{zstd: z, dense: d}, nil
 }
 
 func (e *encoder) int64s(v []int64) (out []byte, err error) {
@@ -87,9 +93,9 @@ func (e *encoder) splitFloats(v []float64) (out []byte, err error) {
 
 // splitPays says whether these values are smaller split into byte streams, after compression.
 func (e *encoder) splitPays(v []float64) bool {
-	plain := len(e.compress(e.plainFloats(v)))
+	plain := len(e.compress(e.plainFloats(v), true))
 	split, err := e.splitFloats(v)
-	return err == nil && len(e.compress(split)) < plain
+	return err == nil && len(e.compress(split, true)) < plain
 }
 
 // lengths is DELTA_LENGTH_BYTE_ARRAY of the values that end at ends in arena.
@@ -106,8 +112,12 @@ func (e *encoder) lengths(arena []byte, ends []uint32) (out []byte, err error) {
 }
 
 // compress is values as a zstd frame, in a buffer of its own.
-func (e *encoder) compress(values []byte) []byte {
-	e.pack = e.zstd.EncodeAll(values, e.pack[:0])
+func (e *encoder) compress(values []byte, dense bool) []byte {
+	z := e.zstd
+	if dense {
+		z = e.dense
+	}
+	e.pack = z.EncodeAll(values, e.pack[:0])
 	return e.pack
 }
 

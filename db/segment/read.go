@@ -3,6 +3,7 @@ package segment
 import (
 	"context"
 	"fmt"
+	"math/bits"
 
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/pred"
@@ -303,15 +304,22 @@ func decodeValues(v *batch.Vector, p *pageMeta, col columnMeta, d *dictionary, c
 
 func errEncoding(enc uint8) error { return fmt.Errorf("%w: encoding %d", errValues, enc) }
 
-// spread puts the values that are not NULL at their rows.
+// spread puts the values that are not NULL at their rows, 64 rows at a time: levels come in runs.
 func spread[T any](dst, src []T, valid batch.Bitmap) {
 	clear(dst)
-	k := 0
-	for i := range dst {
-		if valid.Get(i) {
-			dst[i] = src[k]
+	for i := 0; i < len(dst); i += 64 {
+		word := valid[i>>6]
+		if word == ^uint64(0) {
+			src = src[copy(dst[i:min(i+64, len(dst))], src):]
+			continue
+		}
+		rows := dst[i:]
+		k := 0
+		for ; word != 0; word &= word - 1 {
+			rows[bits.TrailingZeros64(word)] = src[k]
 			k++
 		}
+		src = src[k:]
 	}
 }
 

@@ -47,12 +47,13 @@ const MaxValueBytes = 64 << 20
 type Options struct {
 	// PageRows is the number of rows in a page, the unit of reading and pruning: 64 to 65536, default 16384.
 	PageRows int
-	// RowGroupRows is the number of rows in a row group (one dictionary per column each): default and maximum 1 Mi.
+	// RowGroupRows is the number of rows in a row group (one dictionary per column each): at most and by default 1 Mi; the
+	// default is 256 Ki where a column has a Bloom filter.
 	RowGroupRows int
 	// PageBytes closes a page early when a column's values in it reach this many bytes; default 4 MiB.
 	PageBytes int
 	// DictionaryBytes is the largest dictionary of a column in a row group; past it values are stored one by one.
-	// Default 1 MiB.
+	// Default 4 MiB.
 	DictionaryBytes int
 	// Sorted says that the rows are appended in the order of Order over all of them. The file then states it, and
 	// compaction may merge it.

@@ -27,7 +27,7 @@ func randomOptions(rng *rand.Rand) Options {
 // What is written is read back, in order, whatever the values and the options; Verify agrees.
 func TestRoundTrip(t *testing.T) {
 	table := everyType(t)
-	for seed := range uint64(60) {
+	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			fs := vfs.NewMem()
@@ -149,7 +149,7 @@ func naive(b *batch.Batch, order []int32, req *pred.Request) (rows []int32) {
 // A pruned scan gives the rows of a full scan, whatever the terms.
 func TestScanEqualsFilter(t *testing.T) {
 	table := everyType(t)
-	for seed := range uint64(30) {
+	for seed := range uint64(16) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 2))
 			fs := vfs.NewMem()
@@ -158,7 +158,7 @@ func TestScanEqualsFilter(t *testing.T) {
 			o := randomOptions(rng)
 			writeAll(t, fs, "seg", b, order, o)
 			r := mustOpen(t, fs, "seg", table)
-			for range 40 {
+			for range 25 {
 				req := everything(table)
 				rng.Shuffle(len(req.Columns), func(i, j int) { req.Columns[i], req.Columns[j] = req.Columns[j], req.Columns[i] })
 				req.Columns = req.Columns[:rng.IntN(len(req.Columns))]

@@ -29,6 +29,7 @@ type Writer struct {
 	off     int64  // bytes written to the file
 	pageN   int    // rows in the page in hand
 	groupN  int    // rows in the row group in hand, without the page
+	cuts    []pageCut
 	// what the row groups' Parquet metadata needs beyond the index
 	sums  []chunkSums // per row group and column
 	err   error
@@ -44,16 +45,22 @@ type chunkSums struct {
 	sorting     int   // row group's sorting columns, in the first chunk of a group
 }
 
-func (o *Options) fill() error {
+func (o *Options) fill(t *schema.Table) error {
 	def := func(v *int, d int) {
 		if *v == 0 {
 			*v = d
 		}
 	}
 	def(&o.PageRows, 16<<10)
-	def(&o.RowGroupRows, maxGroupRows)
+	groupRows := maxGroupRows
+	for i := range t.Columns {
+		if t.Columns[i].Bloom { // a looked-up id should lead to few rows, and its dictionary stay small
+			groupRows = maxGroupRows / 4
+		}
+	}
+	def(&o.RowGroupRows, groupRows)
 	def(&o.PageBytes, 4<<20)
-	def(&o.DictionaryBytes, 1<<20)
+	def(&o.DictionaryBytes, 4<<20)
 	if o.CreatedBy == "" {
 		o.CreatedBy = "flowlake"
 	}
@@ -70,7 +77,7 @@ func (o *Options) fill() error {
 
 // NewWriter creates the file and starts a segment of the table. End it with Finish or Abort.
 func NewWriter(fs vfs.FS, path string, t *schema.Table, o Options) (*Writer, error) {
-	if err := o.fill(); err != nil {
+	if err := o.fill(t); err != nil {
 		return nil, fmt.Errorf("write segment %s: %w", path, err)
 	}
 	enc, err := newEncoder()
@@ -111,24 +118,66 @@ func (w *Writer) Append(b *batch.Batch, order []int32) error {
 	}
 	widest := w.widest(b)
 	for start := 0; start < n; {
-		take := min(n-start, w.opt.PageRows-w.pageN, w.opt.RowGroupRows-w.groupN-w.pageN)
-		fit := w.fit(b, order, start, take, widest)
+		cuts := w.plan(b, order, start, n, widest)
+		// Column by column, so that a column stays in the cache while its rows are gathered from all over it.
 		for i, c := range w.columns {
-			if err := c.append(b.Cols[i], order, start, fit); err != nil {
+			if err := w.appendColumn(c, b.Cols[i], order, cuts); err != nil {
 				return w.fail(err)
 			}
 		}
-		w.count(b, order, start, fit, widest)
-		w.pageN += fit
-		start += fit
-		if fit < take || w.pageN == w.opt.PageRows || w.groupN+w.pageN == w.opt.RowGroupRows {
-			if err := w.flushPage(); err != nil {
-				return w.fail(err)
-			}
-		}
+		last := cuts[len(cuts)-1]
+		start = last.from + last.rows
 		if w.groupN == w.opt.RowGroupRows {
 			if err := w.flushGroup(); err != nil {
 				return w.fail(err)
+			}
+		}
+	}
+	return nil
+}
+
+// pageCut is rows of a batch (of its order) that go into one page.
+type pageCut struct {
+	from, rows int
+	ends       bool // the page ends with them
+}
+
+// plan cuts the rows [start, n) into pages, up to the end of the row group.
+func (w *Writer) plan(b *batch.Batch, order []int32, start, n int, widest []int) []pageCut {
+	cuts := w.cuts[:0]
+	for start < n && w.groupN < w.opt.RowGroupRows {
+		take := min(n-start, w.opt.PageRows-w.pageN, w.opt.RowGroupRows-w.groupN-w.pageN)
+		fit := w.fit(b, order, start, take, widest)
+		w.count(b, order, start, fit, widest)
+		w.pageN += fit
+		cut := pageCut{from: start, rows: fit, ends: fit < take || w.pageN == w.opt.PageRows || w.groupN+w.pageN == w.opt.RowGroupRows}
+		cuts = append(cuts, cut)
+		start += fit
+		if cut.ends {
+			w.endPage()
+		}
+	}
+	w.cuts = cuts
+	return cuts
+}
+
+// endPage begins a new page in the writer's account; the columns still have to encode the one that ends.
+func (w *Writer) endPage() {
+	w.groupN += w.pageN
+	w.pageN = 0
+	for _, c := range w.columns {
+		c.textBytes = 0
+	}
+}
+
+func (w *Writer) appendColumn(c *columnWriter, v *batch.Vector, order []int32, cuts []pageCut) error {
+	for _, cut := range cuts {
+		if err := c.append(v, order, cut.from, cut.rows); err != nil {
+			return err
+		}
+		if cut.ends {
+			if err := w.encodePage(c); err != nil {
+				return err
 			}
 		}
 	}
@@ -191,7 +240,7 @@ func (w *Writer) count(b *batch.Batch, order []int32, start, n int, widest []int
 		if v == nil || widest[i] == 0 {
 			continue
 		}
-		if widest[i]*n <= w.opt.PageBytes/64 {
+		if c.textBytes+widest[i]*n <= w.opt.PageBytes/2 {
 			c.textBytes += widest[i] * n
 			continue
 		}
@@ -217,8 +266,7 @@ func (w *Writer) flushPage() error {
 			return err
 		}
 	}
-	w.groupN += w.pageN
-	w.pageN = 0
+	w.endPage()
 	return nil
 }
 
@@ -270,7 +318,7 @@ func (c *columnWriter) tryCompress(values []byte, e *encoder) []byte {
 		c.skip--
 		return nil
 	}
-	packed := e.compress(values)
+	packed := e.compress(values, c.direct && c.col.Type.Physical() == schema.Code || c.col.Type == schema.Double)
 	if len(packed) > len(values)-len(values)/20 {
 		c.backoff = min(2*c.backoff+1, 15)
 		c.skip = c.backoff
@@ -342,7 +390,7 @@ func (w *Writer) writeDictionary(c *columnWriter) error {
 	p := pageMeta{enc: encPlain, raw: uint32(len(values))}
 	// A dictionary page has no flag for "stored as it is", and some readers take a column's codec to be that of its first
 	// row group: so all chunks say zstd, and dictionaries are always compressed.
-	values = w.enc.compress(values)
+	values = w.enc.compress(values, true)
 	p.flags |= pageCompressed
 	p.size = uint32(len(values))
 	p.crc = crc32.ChecksumIEEE(values)
