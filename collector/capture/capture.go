@@ -50,15 +50,7 @@ type Frame struct {
 // Decode decodes the frame into p, with its time, interface and a tag that was taken off.
 func (f *Frame) Decode(d *packet.Decoder, p *packet.Packet) error {
 	p.TimeNanos, p.Interface = f.TimeNanos, f.Interface
-	err := d.Decode(p, f.Data, f.WireLen, f.Link)
-	if f.VLAN != 0 && p.Tunnel.Tier == 0 {
-		if p.VLAN == 0 {
-			p.VLAN = f.VLAN
-		}
-		p.WireLen += 4
-		p.CapLen += 4
-	}
-	return err
+	return d.DecodeTagged(p, f.Data, f.WireLen, f.Link, f.VLAN)
 }
 
 // Batch is what a callback gets: at least one frame, in the order of capture. Batch and frames are borrowed.

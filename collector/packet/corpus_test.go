@@ -174,7 +174,7 @@ func compareTransport(bad func(string, any, any), p *Packet, below gopacket.Laye
 			bad("UDP", *p, v)
 		}
 	case *layers.ICMPv4:
-		if p.SrcPort != uint16(v.TypeCode) || string(p.Payload) != string(v.LayerPayload()) {
+		if p.SrcPort != uint16(v.TypeCode) || p.DstPort != v.Id || p.Seq != uint32(v.Seq) || string(p.Payload) != string(v.LayerPayload()) {
 			bad("ICMP", *p, v)
 		}
 	}

@@ -131,11 +131,21 @@ func (d *Decoder) Metrics() Metrics { return d.m }
 // A tunnel is taken off when what is inside is an IP packet that decodes; otherwise the packet is described by its outer
 // headers. The innermost headers decide every field but Tunnel.
 func (d *Decoder) Decode(p *Packet, frame []byte, wireLen int, link LinkType) error {
-	*p = Packet{TimeNanos: p.TimeNanos, Interface: p.Interface, WScale: -1}
+	return d.DecodeTagged(p, frame, wireLen, link, 0)
+}
+
+// DecodeTagged is Decode for a frame whose outermost VLAN tag was taken off before it was captured: vlan is its 802.1Q id,
+// 0 for none. The tag's 4 bytes are part of the lengths then, unless a tunnel is taken off.
+func (d *Decoder) DecodeTagged(p *Packet, frame []byte, wireLen int, link LinkType, vlan uint16) error {
+	*p = Packet{TimeNanos: p.TimeNanos, Interface: p.Interface, WScale: -1, VLAN: vlan}
 	if wireLen < len(frame) || wireLen > maxWireLen {
 		wireLen = len(frame)
 	}
 	err := d.link(p, frame, wireLen, link)
+	if vlan != 0 && p.Tunnel.Tier == 0 {
+		p.WireLen += vlanTag
+		p.CapLen += vlanTag
+	}
 	if err == nil {
 		d.m.Decoded++
 		return nil

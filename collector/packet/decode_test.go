@@ -439,6 +439,69 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// TestEchoes: type and code, identifier and sequence number of an echo; other ICMP packets have neither.
+func TestEchoes(t *testing.T) {
+	body := cat([]byte{0, 0, 0, 0, 0x12, 0x34, 0xab, 0xcd}, []byte("ping"))
+	for _, c := range []struct {
+		name     string
+		proto    int
+		kind     byte
+		id       uint16
+		sequence uint32
+	}{
+		{"request", ProtoICMP, 8, 0x1234, 0xabcd}, {"reply", ProtoICMP, 0, 0x1234, 0xabcd},
+		{"request 6", ProtoICMPv6, 128, 0x1234, 0xabcd}, {"reply 6", ProtoICMPv6, 129, 0x1234, 0xabcd},
+		{"unreachable", ProtoICMP, 3, 0, 0}, {"too big", ProtoICMPv6, 2, 0, 0},
+		{"an echo of the other version", ProtoICMPv6, 8, 0, 0},
+	} {
+		b := bytes.Clone(body)
+		b[0], b[1] = c.kind, 1
+		frame := eth(0x0800, ip4(c.proto, b))
+		if c.proto == ProtoICMPv6 {
+			frame = eth(0x86dd, ip6(c.proto, b))
+		}
+		p := decode(t, LinkEthernet, frame)
+		if p.SrcPort != uint16(c.kind)<<8|1 || p.DstPort != c.id || p.Seq != c.sequence || string(p.Payload) != "ping" {
+			t.Errorf("%s: %+v", c.name, p)
+		}
+	}
+}
+
+// TestDecodeTagged: a tag that was taken off counts as the outermost one.
+func TestDecodeTagged(t *testing.T) {
+	in := eth(0x0800, ip4(6, hello))
+	for _, c := range []struct {
+		name  string
+		frame []byte
+		vlan  uint16
+		extra int
+	}{
+		{"only one", in, 42, 4},
+		{"another within", eth(0x8100, vlan(7, 0x0800, ip4(6, hello))), 7, 4},
+		{"a priority within", eth(0x8100, vlan(0x2000, 0x0800, ip4(6, hello))), 42, 4},
+		{"IP in IP", eth(0x0800, ip4(4, ip4(6, hello))), 42, 0},
+		{"GRE", eth(0x0800, ip4(47, greHdr(0, 0x0800, ip4(6, hello)))), 42, 0},
+		{"VXLAN", eth(0x0800, ip4(17, udp(1, 4789, vx(8, 0, 1, in)))), 0, 0},
+		{"VXLAN with a tag", eth(0x0800, ip4(17, udp(1, 4789, vx(8, 0, 1, eth(0x8100, vlan(9, 0x0800, ip4(6, hello))))))), 9, 0},
+	} {
+		var p, plain Packet
+		d := NewDecoder()
+		if err := errors.Join(d.DecodeTagged(&p, c.frame, len(c.frame), LinkEthernet, 42),
+			d.Decode(&plain, c.frame, len(c.frame), LinkEthernet)); err != nil {
+			t.Fatal(err)
+		}
+		if p.VLAN != c.vlan || int(p.WireLen) != int(plain.WireLen)+c.extra || int(p.CapLen) != int(plain.CapLen)+c.extra ||
+			string(p.Payload) != "hello" {
+			t.Errorf("%s: VLAN %d, %d of %d bytes", c.name, p.VLAN, p.CapLen, p.WireLen)
+		}
+	}
+	arp := eth(0x0806, make([]byte, 28))
+	var p Packet
+	if err := NewDecoder().DecodeTagged(&p, arp, len(arp), LinkEthernet, 42); !errors.Is(err, ErrEtherType) || p.VLAN != 42 {
+		t.Errorf("ARP: %v, VLAN %d", err, p.VLAN)
+	}
+}
+
 func TestDecodeAllocates(t *testing.T) {
 	d := NewDecoder()
 	var p Packet

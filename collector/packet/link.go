@@ -108,7 +108,9 @@ func (d *Decoder) tagged(p *Packet, etherType uint16, b []byte, wire int) error 
 		if len(b) < vlanTag {
 			return ErrTruncated
 		}
-		p.VLAN = binary.BigEndian.Uint16(b) & 0x0fff
+		if id := binary.BigEndian.Uint16(b) & 0x0fff; id != 0 { // id 0 is a priority, no VLAN
+			p.VLAN = id
+		}
 		etherType = binary.BigEndian.Uint16(b[2:])
 		b, wire = b[vlanTag:], wire-vlanTag
 	}

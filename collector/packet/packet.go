@@ -86,9 +86,10 @@ type Packet struct {
 	// SrcPort and DstPort are the TCP or UDP ports; for ICMP SrcPort is type<<8|code and DstPort the echo id.
 	// All are 0 for other protocols, whose Payload is the whole IP payload.
 	SrcPort, DstPort uint16
-	Seq, Ack         uint32
-	TCPFlags         uint16
-	Window           uint16
+	// Seq is TCP's sequence number, or the sequence number of an ICMP echo.
+	Seq, Ack uint32
+	TCPFlags uint16
+	Window   uint16
 	// WScale is the window scale option of a SYN (0..14), -1 when absent; MSS of a SYN, 0 when absent.
 	WScale int8
 	MSS    uint16

@@ -102,7 +102,8 @@ func (d *Decoder) udp(p *Packet, b []byte, wire int) error {
 	return nil
 }
 
-// icmp decodes an ICMP (RFC 792) or ICMPv6 (RFC 4443) header: type and code, and the identifier of an echo.
+// icmp decodes an ICMP (RFC 792) or ICMPv6 (RFC 4443) header: type and code, and the identifier and
+// sequence number of an echo.
 func (p *Packet) icmp(b []byte, wire int) error {
 	if len(b) < icmpHeader {
 		return short(wire, icmpHeader)
@@ -112,7 +113,7 @@ func (p *Packet) icmp(b []byte, wire int) error {
 	switch {
 	case p.Proto == ProtoICMP && (b[0] == echo || b[0] == echoReply),
 		p.Proto == ProtoICMPv6 && (b[0] == echo6 || b[0] == echoReply6):
-		p.DstPort = binary.BigEndian.Uint16(b[4:])
+		p.DstPort, p.Seq = binary.BigEndian.Uint16(b[4:]), uint32(binary.BigEndian.Uint16(b[6:]))
 	}
 	p.PayloadLen, p.Payload = uint32(wire-icmpHeader), b[icmpHeader:]
 	return nil
