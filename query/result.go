@@ -47,6 +47,7 @@ type Result struct {
 	err     error
 	once    sync.Once
 	closed  atomic.Bool
+	mu      sync.Mutex // held while the tree runs in Next, so that Close does not take its resources away
 	elapsed time.Duration
 }
 
@@ -59,15 +60,10 @@ func (r *Result) Next(ctx context.Context) (*batch.Batch, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if r.closed.Load() {
-		return nil, r.end(errorf("24000", "", "the result is closed"))
-	}
 	if r.rows == nil {
 		return nil, r.end(io.EOF)
 	}
-	stop := context.AfterFunc(ctx, func() { r.run.Cancel(context.Cause(ctx)) })
-	b, err := r.rows.Next()
-	stop()
+	b, err := r.pull(ctx)
 	switch {
 	case err != nil:
 		return nil, r.end(wrapError(r.sql, err))
@@ -81,6 +77,20 @@ func (r *Result) Next(ctx context.Context) (*batch.Batch, error) {
 	return b, nil
 }
 
+func (r *Result) pull(ctx context.Context) (*batch.Batch, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed.Load() {
+		return nil, errClosed
+	}
+	stop := context.AfterFunc(ctx, func() { r.run.Cancel(context.Cause(ctx)) })
+	defer stop()
+	return r.rows.Next()
+}
+
+// errClosed is what Next says after Close.
+var errClosed = errorf("24000", "", "the result is closed")
+
 // end remembers how the result ended.
 func (r *Result) end(err error) error {
 	r.err = err
@@ -93,7 +103,10 @@ func (r *Result) Close() error {
 	r.once.Do(func() {
 		r.closed.Store(true)
 		if r.run != nil {
+			r.run.Cancel(errClosed)
+			r.mu.Lock()
 			r.run.Close()
+			r.mu.Unlock()
 		}
 		if r.cancel != nil {
 			r.cancel()

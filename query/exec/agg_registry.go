@@ -42,6 +42,13 @@ func init() {
 		one(Any, tInt, func(schema.Type) aggState { return &uniqState{} })}, "approx_distinct", "approx_count_distinct")
 	agg("uniq_exact", "uniq_exact(value)", "number of distinct values, as count(DISTINCT value)", []*AggOverload{
 		one(Any, tInt, func(t schema.Type) aggState { return &distinctState{coder: newCoder(t), inner: &countState{}} })}, "count_distinct")
+	registerLists(agg)
+	agg("spread", "spread(number)", "greatest minus least value", []*AggOverload{one(tFloat, tFloat, func(schema.Type) aggState { return &spreadState{} })})
+	agg("rspread", "rspread(number)", "greatest divided by least value; NULL when that is 0", []*AggOverload{one(tFloat, tFloat, func(schema.Type) aggState { return &spreadState{ratio: true} })})
+}
+
+// registerLists registers aggregates with constant arguments.
+func registerLists(agg aggRegister) {
 	agg("topk", "topk(value, k)", "the k most frequent values as a JSON array, most frequent first; k is 1 to 1000", []*AggOverload{{
 		Args: []schema.Type{Any}, Consts: []schema.Type{tInt}, Ret: tText,
 		Check: func(c []Value) error {
@@ -68,8 +75,6 @@ func init() {
 	}
 	agg("apdex", "apdex(number, threshold)", "Apdex, 0 to 1: the share of values up to the threshold plus half of those up to four times it",
 		[]*AggOverload{apdexFor(tInt), apdexFor(tFloat), apdexFor(tIvl)})
-	agg("spread", "spread(number)", "greatest minus least value", []*AggOverload{one(tFloat, tFloat, func(schema.Type) aggState { return &spreadState{} })})
-	agg("rspread", "rspread(number)", "greatest divided by least value; NULL when that is 0", []*AggOverload{one(tFloat, tFloat, func(schema.Type) aggState { return &spreadState{ratio: true} })})
 }
 
 func newExtreme(t schema.Type, max bool) aggState {

@@ -203,8 +203,9 @@ type exchange struct {
 }
 
 type item struct {
-	b   *batch.Batch
-	seq int64
+	b    *batch.Batch
+	seq  int64
+	size int64 // bytes charged
 }
 
 // maxPending is how many batches a worker may be ahead.
@@ -243,25 +244,46 @@ func (e *exchange) work(w int, it iterator) error {
 		if b.N > 0 {
 			owned = copyBatch(b)
 		}
-		if !e.push(w, owned, seq) {
-			return nil
+		more, err := e.push(w, owned, seq)
+		if err != nil || !more {
+			return err
 		}
 	}
 }
 
 // push hands a batch (nil for none) over; false means that nobody wants more.
-func (e *exchange) push(w int, b *batch.Batch, seq int64) bool {
+func (e *exchange) push(w int, b *batch.Batch, seq int64) (more bool, err error) {
+	it := item{b: b, seq: seq}
+	if b != nil {
+		it.size = batchBytes(b)
+		if err := e.r.Budget.Charge(it.size); err != nil {
+			return false, err
+		}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.pos[w] = seq
 	if b != nil {
-		e.pending[w] = append(e.pending[w], item{b, seq})
+		e.pending[w] = append(e.pending[w], it)
 	}
 	e.cond.Broadcast()
 	for len(e.pending[w]) >= maxPending && !e.stopped && e.r.ctx.Err() == nil {
 		e.cond.Wait()
 	}
-	return !e.stopped && e.r.ctx.Err() == nil
+	return !e.stopped && e.r.ctx.Err() == nil, nil
+}
+
+// batchBytes is the memory of a batch that owns it.
+func batchBytes(b *batch.Batch) int64 {
+	var n int64
+	for _, v := range b.Cols {
+		n += int64(len(v.I64)+len(v.F64)+len(v.Valid))*8 + int64(len(v.Codes))*4
+		if v.Dict != nil {
+			data, offs := v.Dict.Arena()
+			n += int64(len(data)) + int64(len(offs))*4
+		}
+	}
+	return n
 }
 
 func (e *exchange) finish(w int, err error) {
@@ -296,7 +318,7 @@ func (e *exchange) next() (*batch.Batch, int64, error) {
 			it := e.pending[w][0]
 			e.pending[w] = e.pending[w][1:]
 			e.cond.Broadcast()
-			return it.b, it.seq, nil
+			return it.b, it.seq, e.r.Budget.Charge(-it.size)
 		}
 		if done {
 			return nil, 0, nil
