@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -134,8 +135,12 @@ func inspectWAL(out *listing, paths []string) error {
 	if err := out.columns("file", "offset:n", "kind", "index:n", "bytes:n", "group:n", "end", "time:t", "note"); err != nil {
 		return err
 	}
+	dir := paths[0]
+	if st, err := os.Stat(filepath.Join(dir, "wal")); err == nil && st.IsDir() { // the data folder was named
+		dir = filepath.Join(dir, "wal")
+	}
 	damaged, seen := 0, 0
-	err := wal.Inspect(nil, paths[0], func(i wal.Info) error {
+	err := wal.Inspect(nil, dir, func(i wal.Info) error {
 		seen++
 		var at time.Time
 		if i.TimeNanos != 0 {
@@ -166,9 +171,13 @@ func inspectWAL(out *listing, paths []string) error {
 	case err != nil:
 		return fmt.Errorf("inspect log: %w", err)
 	case damaged > 0:
-		return fmt.Errorf("inspect log: %s is damaged in %d places", paths[0], damaged)
-	case seen == 0:
-		return fmt.Errorf("inspect log: there is no log in %s", paths[0])
+		return fmt.Errorf("inspect log: %s is damaged in %d places", dir, damaged)
+	case seen > 0:
+		return nil
+	}
+	// a log is empty until the first write
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		return errors.Join(fmt.Errorf("inspect log: there is no log in %s", dir), err)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/flowlake/flowlake/compat/api"
+	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/query/render"
 )
 
@@ -31,7 +32,7 @@ type Result interface {
 	Close() error
 }
 
-// Local is a session over a function that runs statements in this process. keeps says whether SET holds.
+// Local is a session over a function that runs statements in this process, in one session of the engine.
 func Local(where string, run api.QueryFunc) Session { return &local{where, run} }
 
 type local struct {
@@ -52,13 +53,20 @@ func (l *local) Query(ctx context.Context, sql string, timeout time.Duration) (R
 		cancel()
 		return nil, err
 	}
-	return &localResult{ctx, cancel, rows}, nil
+	r := &localResult{ctx: ctx, cancel: cancel, rows: rows}
+	// the first rows, as a server does: what fails before them has no header
+	if r.first, r.err = rows.Next(ctx); r.err != nil && !errors.Is(r.err, io.EOF) {
+		return nil, errors.Join(r.err, r.Close())
+	}
+	return r, nil
 }
 
 type localResult struct {
 	ctx    context.Context // of the statement
 	cancel context.CancelFunc
 	rows   api.Rows
+	first  *batch.Batch // with err, what the first Next gave
+	err    error
 }
 
 func (r *localResult) Columns() []render.Column { return r.rows.Columns() }
@@ -66,8 +74,7 @@ func (r *localResult) Columns() []render.Column { return r.rows.Columns() }
 func (r *localResult) Copy(w render.Writer) (int64, error) {
 	cells := render.Body(w, len(r.rows.Columns()))
 	var n int64
-	for {
-		b, err := r.rows.Next(r.ctx)
+	for b, err := r.first, r.err; ; b, err = r.rows.Next(r.ctx) {
 		if errors.Is(err, io.EOF) {
 			return n, nil
 		} else if err != nil {
