@@ -23,7 +23,6 @@ type memSource struct {
 	units   map[string][]*batch.Batch
 	open    atomic.Int64 // scans that were not closed
 	flushed int
-	noPush  bool                            // ask for every row and filter here, through Term.Select
 	onRead  func(ctx context.Context) error // called by every Read
 }
 
@@ -55,12 +54,11 @@ func testTable(t testing.TB) *schema.Table {
 	return tab
 }
 
-func (m *memSource) Tables() []*schema.Table                { return m.reg.Tables() }
-func (m *memSource) Table(n string) (*schema.Table, bool)   { return m.reg.Table(n) }
-func (m *memSource) Tags() *tags.View                       { return m.tags.View() }
-func (m *memSource) Flush(context.Context) error            { m.flushed++; return nil }
-func (m *memSource) mustTable(name string) *schema.Table    { t, _ := m.reg.Table(name); return t }
-func (m *memSource) rows(table string) (out []*batch.Batch) { return m.units[table] }
+func (m *memSource) Tables() []*schema.Table              { return m.reg.Tables() }
+func (m *memSource) Table(n string) (*schema.Table, bool) { return m.reg.Table(n) }
+func (m *memSource) Tags() *tags.View                     { return m.tags.View() }
+func (m *memSource) Flush(context.Context) error          { m.flushed++; return nil }
+func (m *memSource) mustTable(name string) *schema.Table  { t, _ := m.reg.Table(name); return t }
 
 // add takes a batch in as one unit; its tag sets are interned.
 func (m *memSource) add(t testing.TB, b *batch.Batch) {

@@ -13,7 +13,6 @@ import (
 // topkState counts values per group, exactly, and lists the most frequent ones as a JSON array of texts.
 type topkState struct {
 	k     int
-	typ   schema.Type
 	coder *coder
 	pairs fold
 	n     []int64 // by pair

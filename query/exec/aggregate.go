@@ -18,8 +18,7 @@ type Aggregate struct {
 	Aggs   []*Agg
 	Output []Col
 
-	src    batchSource
-	groups int
+	src batchSource
 }
 
 // Cols is the output.
@@ -68,7 +67,6 @@ func (a *Aggregate) start(r *Run) error {
 	if err != nil {
 		return err
 	}
-	a.groups = n
 	if len(cols) == 0 { // SELECT DISTINCT of nothing
 		a.src.list = []*batch.Batch{{N: n}}
 		return nil

@@ -20,7 +20,7 @@ type Env struct {
 	TagDict func(key string) *TagDict
 	// MapGet is the value of a key in an encoded map.
 	MapGet func(enc []byte, key string) ([]byte, bool)
-	// TagText prints an encoded tag set or map.
+	// TagSet is the encoding of a tag set; nil for an unknown id.
 	TagSet func(id uint32) []byte
 }
 
