@@ -9,6 +9,9 @@ import (
 
 // payload hands the payload of p, sent by side dir, to the flow's connection, which begins with the first payload.
 func (t *Table) payload(f *Flow, p *packet.Packet, dir int, seq uint32) {
+	if f.key.proto == packet.ProtoTCP && f.isProbe(p, dir, seq) {
+		return
+	}
 	c := t.arena.conn(f.index)
 	if *c == nil {
 		_, cp := f.Client()
@@ -20,7 +23,42 @@ func (t *Table) payload(f *Flow, p *packet.Packet, dir int, seq uint32) {
 	if p.MoreFragments { // the datagram goes on
 		wire++
 	}
-	(*c).Payload(l7.Side(dir^f.l7Turned()), p.TimeNanos, seq, p.Payload, wire)
+	side := l7.Side(dir ^ f.l7Turned())
+	if f.key.proto == packet.ProtoTCP {
+		t.begin(f, *c, side, p.TimeNanos, dir, seq)
+	}
+	(*c).Payload(side, p.TimeNanos, seq, p.Payload, wire)
+}
+
+// maxEarly is how far behind the start of a stream its first segment to be seen may lie, in bytes, for what is missing to
+// be waited for.
+const maxEarly = 1 << 16
+
+// fedBit says that payload of side dir has gone to the connection.
+func (f *Flow) fedBit(dir int) uint16 {
+	if (dir == 0) == f.has(flagClientLo) {
+		return flagFedLo
+	}
+	return flagFedHi
+}
+
+// isProbe says whether p repeats the last byte of a stream whose beginning was not seen: a keep-alive, whose byte may be
+// anything. Where more of the stream was seen the byte is known to be old.
+func (f *Flow) isProbe(p *packet.Packet, dir int, seq uint32) bool {
+	return p.PayloadLen == 1 && !f.has(f.fedBit(dir)) && !f.perf.peers[dir].isThreshold(seq)
+}
+
+// begin tells the connection where the stream of side dir starts, when the handshake has told and its first payload to be
+// seen, at seq, is not its first.
+func (t *Table) begin(f *Flow, c *l7.Conn, side l7.Side, atNanos int64, dir int, seq uint32) {
+	fed := f.fedBit(dir)
+	if f.has(fed) {
+		return
+	}
+	f.flags |= fed
+	if pe := &f.perf.peers[dir]; pe.has(peerThreshold) && seq-pe.threshold-1 < maxEarly {
+		c.Payload(side, atNanos, pe.threshold, nil, 0)
+	}
 }
 
 // l7Turned is 1 when the connection's client is the flow's server.

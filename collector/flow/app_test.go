@@ -210,3 +210,106 @@ func TestTwoServers(t *testing.T) {
 		t.Errorf("%+v", g)
 	}
 }
+
+// TestL7NeverAnswered: a request that was not answered before its flow ended has timed out; what is cut off by the end of
+// the capture, or may have been answered unseen, has not.
+func TestL7NeverAnswered(t *testing.T) {
+	query := "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03com\x00\x00\x01\x00\x01"
+	dns := newTalk()
+	dns.proto, dns.serverPort = packet.ProtoUDP, 53
+	dns.say(0, 0, 0, 0, query)
+	mdns := newTalk()
+	mdns.proto, mdns.clientPort, mdns.serverPort = packet.ProtoUDP, 5353, 5353
+	mdns.say(0, 0, 0, 0, query)
+	after := uint32(101 + len(httpRequest))
+	reset := newTalk().handshake()
+	reset.say(0, 100*ms, 101, 501, httpRequest)
+	reset.add(1, 200*ms, rst, 501, 0, 0)
+	hole := newTalk().handshake()
+	hole.say(0, 100*ms, 101, 501, httpRequest)
+	hole.say(1, 110*ms, 501, after, httpOK[:20])
+	hole.say(1, 120*ms, 5000, after, "something behind a hole")
+	hole.say(0, 130*ms, after, 9000, httpRequest)
+	hole.add(0, 2*second, rst, 2*after-101, 0, 0)
+	for _, c := range []struct {
+		name            string
+		k               *talk
+		ended, cut      l7.Status // of the last exchange
+		timeouts, flush uint32
+	}{
+		{"DNS", dns, l7.StatusTimeout, l7.StatusUnknown, 1, 0},
+		{"mDNS", mdns, l7.StatusUnknown, l7.StatusUnknown, 0, 0},
+		{"reset", reset, l7.StatusTimeout, l7.StatusUnknown, 1, 0},
+		{"hole", hole, l7.StatusUnknown, l7.StatusUnknown, 0, 0},
+	} {
+		for _, over := range []bool{true, false} {
+			r, _ := run(Options{}, c.k.packets)
+			status, timeouts := c.cut, c.flush
+			if over {
+				r, _ = runOut(Options{}, c.k.packets)
+				status, timeouts = c.ended, c.timeouts
+			}
+			if n := len(r.exchanges); n == 0 || r.exchanges[n-1].Status != status || r.exchanges[n-1].Kind != l7.KindRequest ||
+				last(t, r).L7Timeouts != timeouts {
+				t.Errorf("%s, over %v: %+v, %d timeouts", c.name, over, r.exchanges, last(t, r).L7Timeouts)
+			}
+		}
+	}
+}
+
+// TestL7BeginsOutOfOrder: the handshake tells where a stream begins, so that its first segment may come second.
+func TestL7BeginsOutOfOrder(t *testing.T) {
+	k := newTalk().handshake()
+	k.say(0, 100*ms, 111, 501, httpRequest[10:])
+	k.say(0, 101*ms, 101, 501, httpRequest[:10])
+	after := uint32(101 + len(httpRequest))
+	k.say(1, 105*ms, 521, after, httpOK[20:])
+	k.say(1, 106*ms, 501, after, httpOK[:20])
+	r, table := run(Options{}, k.packets)
+	if len(r.exchanges) != 1 || r.exchanges[0].Kind != l7.KindSession || r.exchanges[0].RequestResource != "/index.html" ||
+		table.Metrics().L7.HeldSegments != 2 {
+		t.Errorf("%+v", r.exchanges)
+	}
+	// Without a handshake, the first to come is the first.
+	r, _ = run(Options{}, k.packets[3:])
+	if len(r.exchanges) != 0 {
+		t.Errorf("%+v", r.exchanges)
+	}
+}
+
+// TestL7DataWithSYN: the bytes that a SYN carries come after it in sequence (TCP Fast Open).
+func TestL7DataWithSYN(t *testing.T) {
+	k := newTalk()
+	p := k.say(0, 0, 100, 0, httpRequest[:10])
+	p.TCPFlags = syn
+	k.add(1, 10*ms, synAck, 500, 111, 0)
+	k.say(0, 20*ms, 111, 501, httpRequest[10:])
+	k.say(1, 30*ms, 501, uint32(101+len(httpRequest)), httpOK)
+	r, table := run(Options{}, k.packets)
+	if len(r.exchanges) != 1 || r.exchanges[0].Kind != l7.KindSession || r.exchanges[0].RequestSeq != 101 ||
+		r.exchanges[0].EndNanos-r.exchanges[0].StartNanos != 30*ms || table.Metrics().L7.HeldSegments != 0 {
+		t.Errorf("%+v", r.exchanges)
+	}
+}
+
+// TestL7KeepAlive: the repeated byte of a keep-alive probe disturbs nothing, however often it comes.
+func TestL7KeepAlive(t *testing.T) {
+	for _, start := range []*talk{newTalk(), newTalk().handshake()} { // caught in the middle, or from the start
+		probe(t, start)
+	}
+}
+
+func probe(t *testing.T, k *talk) {
+	for i := range int64(20) {
+		k.say(0, (i+1)*second, 100, 501, "\x00")
+		k.add(1, (i+1)*second+1, ack, 501, 101, 0)
+	}
+	k.say(0, 30*second, 101, 501, httpRequest)
+	k.say(1, 31*second, 501, uint32(101+len(httpRequest)), httpOK)
+	r, _ := run(Options{ReportInterval: time.Hour}, k.packets)
+	g := last(t, r)
+	if len(r.exchanges) != 1 || r.exchanges[0].Kind != l7.KindSession || g.RetransTx != 0 || g.L7Requests != 1 ||
+		g.SRT.Count != 0 || g.ART != (Delays{1e6, 1, 1e6}) {
+		t.Errorf("%+v, %+v", r.exchanges, g)
+	}
+}

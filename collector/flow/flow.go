@@ -16,6 +16,8 @@ const (
 	flagFirstDone              // the report of Options.FirstReport was made, or is not wanted
 	flagL7OK                   // there was a successful response
 	flagL7Reversed             // requests come from the server of the transport connection
+	flagFedLo                  // the lower endpoint's payload has begun to go to the connection
+	flagFedHi                  // the other's has
 )
 
 // Flow is one flow, as Handler.Exchange sees it. It belongs to the Table and may be looked at only during the call.

@@ -3,7 +3,7 @@ package flow
 import "github.com/flowlake/flowlake/collector/packet"
 
 // Later fragments of a datagram have no ports. They belong to the flow of the first fragment, which is remembered by
-// addresses, protocol and datagram id (RFC 791 §3.2, RFC 8200 §4.5).
+// addresses, datagram id and, for IPv4, protocol (RFC 791 §3.2, RFC 8200 §4.5).
 
 type fragmentKey struct {
 	src, dst packet.Addr
@@ -25,7 +25,11 @@ type fragment struct {
 const fragmentNanos = 60e9
 
 func fragmentKeyOf(p *packet.Packet) fragmentKey {
-	return fragmentKey{p.Src, p.Dst, p.IPID, p.Tunnel.ID, p.Proto, p.Tunnel.Type}
+	proto := p.Proto
+	if p.IPv6 { // of later fragments that is the header behind the fragment header, perhaps another extension
+		proto = 0
+	}
+	return fragmentKey{p.Src, p.Dst, p.IPID, p.Tunnel.ID, proto, p.Tunnel.Type}
 }
 
 // firstFragment remembers that the datagram of p belongs to f.

@@ -46,7 +46,7 @@ func echoOf(p *packet.Packet) echoKind {
 }
 
 // ports are the ports to tell flows apart by: those of TCP and UDP, the id of ICMP echoes for both sides, the type and
-// code of other ICMP packets for both sides, 0 else.
+// code of other ICMP packets for both sides (see keyOf), 0 else.
 func ports(p *packet.Packet) (src, dst uint16) {
 	switch p.Proto {
 	case packet.ProtoTCP, packet.ProtoUDP:
@@ -65,12 +65,16 @@ func keyOf(p *packet.Packet) (k flowKey, srcIsLo bool) {
 	sp, dp := ports(p)
 	c := bytes.Compare(p.Src[:], p.Dst[:])
 	k.tunnelID, k.proto, k.tunnel = p.Tunnel.ID, p.Proto, p.Tunnel.Type
-	if c < 0 || c == 0 && sp <= dp {
+	srcIsLo = c < 0 || c == 0 && sp <= dp
+	if srcIsLo {
 		k.lo, k.hi, k.loPort, k.hiPort = p.Src, p.Dst, sp, dp
-		return k, true
+	} else {
+		k.lo, k.hi, k.loPort, k.hiPort = p.Dst, p.Src, dp, sp
 	}
-	k.lo, k.hi, k.loPort, k.hiPort = p.Dst, p.Src, dp, sp
-	return k, false
+	if (p.Proto == packet.ProtoICMP || p.Proto == packet.ProtoICMPv6) && echoOf(p) == echoNone {
+		k.hiPort = ^k.loPort // a type and code is not the id of an echo
+	}
+	return k, srcIsLo
 }
 
 func (k *flowKey) equal(o *flowKey) bool {

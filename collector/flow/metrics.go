@@ -18,6 +18,9 @@ type Metrics struct {
 	ClosedBy [numCloseTypes]uint64
 	// Evicted flows ended early because of MaxFlows; Reused ones because a new connection took their ports.
 	Evicted, Reused uint64
+	// SetBack is how often the clock was set back, which ends all flows: a Tick or many packets in a row were older than
+	// MaxDisorder.
+	SetBack uint64
 	// Reversed flows turned out to be the other way round after their first packet.
 	Reversed uint64
 

@@ -44,7 +44,8 @@ type Options struct {
 	// FirstReport makes each flow report once this long after its first packet, for those who watch live; 0 waits for
 	// the end of the ReportInterval or of the flow.
 	FirstReport time.Duration
-	// MaxDisorder is how much older than the newest packet a packet may be. Older ones are ignored and counted.
+	// MaxDisorder is how much older than the newest packet a packet may be. Older ones are ignored and counted; after 128
+	// of them in a row the clock is taken to have been set back.
 	// Default 10 s.
 	MaxDisorder time.Duration
 	// KeyByInterface keeps the packets of different interfaces in different flows. Default false.

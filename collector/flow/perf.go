@@ -326,20 +326,3 @@ func (t *perf) datagram(p *packet.Packet, dir int) perfVerdict {
 	same.lastNanos = p.TimeNanos
 	return perfOK
 }
-
-// echo enters an ICMP echo request (dir 0) or reply (dir 1): srt is the time from the last request to its reply.
-func (t *perf) echo(p *packet.Packet, dir int) perfVerdict {
-	same, other := &t.peers[dir], &t.peers[1-dir]
-	if p.TimeNanos < same.lastNanos || p.TimeNanos < other.lastNanos {
-		return perfLate
-	}
-	if dir == 0 {
-		other.flags |= peerSRTCalc
-		same.seq = p.Seq
-	} else if same.has(peerSRTCalc) && p.Seq == other.seq {
-		t.srt[1].addBounded(p.TimeNanos-other.lastNanos, maxSRTNanos)
-		same.flags &^= peerSRTCalc
-	}
-	same.lastNanos = p.TimeNanos
-	return perfOK
-}

@@ -12,7 +12,8 @@ import (
 // What the pointers show is reused after the call.
 type Handler interface {
 	// Flow is called for each report, in the order of (TimeNanos, FlowID), except that a report for a flow that was
-	// evicted, or whose ports were reused, comes at that moment.
+	// evicted, or whose ports were reused, comes at that moment, and that the order begins anew when the clock was set
+	// back.
 	Flow(r *Report)
 	// Exchange is called for each request with its response.
 	Exchange(f *Flow, e *l7.Exchange)
@@ -36,6 +37,7 @@ type Table struct {
 	seed     uint64 // of the index only: nothing that is reported depends on it
 
 	now      int64 // newest packet time or Tick; 0 before the first
+	late     int   // packets in a row that were older than MaxDisorder
 	nextStep int64 // the next full second, at which timers and reports are looked after
 
 	arena     arena
@@ -98,9 +100,7 @@ func (t *Table) Packet(p *packet.Packet) {
 		t.m.IgnoredTime++
 		return
 	}
-	if p.TimeNanos >= t.nextStep {
-		t.advance(p.TimeNanos)
-	} else if p.TimeNanos < t.now-t.disorder {
+	if !t.inTime(p.TimeNanos) {
 		t.m.IgnoredLate++
 		return
 	}
@@ -118,7 +118,7 @@ func (t *Table) Packet(p *packet.Packet) {
 	}
 	if f != nil && t.reusesPorts(f, p) {
 		t.m.Reused++
-		t.end(f, t.now)
+		t.end(f, t.now, true)
 		f = nil
 	}
 	if f == nil {
@@ -139,6 +139,33 @@ func (t *Table) Packet(p *packet.Packet) {
 	t.schedule(f)
 }
 
+// maxLate is how many packets in a row may be too late before it is the clock that was set back, or one packet with a
+// time from the future that spoilt it.
+const maxLate = 128
+
+// inTime makes the time at least nanos; false means that a packet of that time is too late.
+func (t *Table) inTime(nanos int64) bool {
+	switch {
+	case nanos >= t.nextStep:
+		t.advance(nanos)
+	case nanos >= t.now-t.disorder:
+	case t.late+1 < maxLate:
+		t.late++
+		return false
+	default:
+		t.setBack()
+		t.advance(nanos)
+	}
+	t.late = 0
+	return true
+}
+
+// setBack ends all flows as they are: their time will not come again.
+func (t *Table) setBack() {
+	t.m.SetBack++
+	t.Flush(t.now)
+}
+
 // reusesPorts says whether p opens another connection with the ports of f.
 func (t *Table) reusesPorts(f *Flow, p *packet.Packet) bool {
 	if p.Proto != packet.ProtoTCP || p.TCPFlags&0x3f != packet.FlagSYN || !f.state.ended() {
@@ -155,7 +182,11 @@ func (t *Table) open(p *packet.Packet, k *flowKey, h uint32, srcIsLo bool) *Flow
 	}
 	i, f := t.arena.get()
 	f.key = *k
-	f.id = k.flowID(p.TimeNanos, t.o.Agent)
+	agent := t.o.Agent
+	if t.o.KeyByInterface { // the same packet may pass several interfaces in the same nanosecond
+		agent = mix(agent^mix0, uint64(p.Interface)^mix1)
+	}
+	f.id = k.flowID(p.TimeNanos, agent)
 	f.start, f.last = p.TimeNanos, p.TimeNanos
 	f.iface, f.vlan, f.tier = p.Interface, p.VLAN, p.Tunnel.Tier
 	f.mac = [2][6]byte{p.SrcMAC, p.DstMAC}
@@ -230,11 +261,15 @@ func (t *Table) tcp(f *Flow, p *packet.Packet, dir int) {
 	if p.PayloadLen == 0 {
 		return
 	}
+	seq := p.Seq
+	if p.TCPFlags&packet.FlagSYN != 0 { // data with a SYN (RFC 7413) comes after it in sequence
+		seq++
+	}
 	if f.tls.flags&tlsOver == 0 {
-		f.tls.segment(p, dir, f.start)
+		f.tls.segment(p, dir, seq, f.start)
 	}
 	if t.tracker != nil {
-		t.payload(f, p, dir, p.Seq)
+		t.payload(f, p, dir, seq)
 	}
 }
 
@@ -295,7 +330,7 @@ func (t *Table) other(f *Flow, p *packet.Packet, dir int) {
 	}
 	switch e := echoOf(p); {
 	case e == echoRequest && dir == 0, e == echoReply && dir == 1:
-		t.verdict(f.perf.echo(p, dir))
+		t.verdict(f.perf.echo(&t.ranges, p, dir))
 	}
 }
 
@@ -310,13 +345,21 @@ func (t *Table) verdict(v perfVerdict) {
 	}
 }
 
-// end reports f for the last time and forgets it. Whoever calls it has taken f's timer into account.
-func (t *Table) end(f *Flow, atNanos int64) {
+// end reports f for the last time and forgets it; over says that it has ended by itself, not because the Table lets go of
+// it. Whoever calls it has taken f's timer into account.
+func (t *Table) end(f *Flow, atNanos int64, over bool) {
 	if c := t.arena.conn(f.index); *c != nil {
-		(*c).Close(atNanos)
+		if over {
+			(*c).End(atNanos)
+		} else {
+			(*c).Close(atNanos)
+		}
 		*c = nil
 	}
 	ct := f.closeType()
+	if ct == CloseTransferTimeout && !over { // nobody has waited for the timeout
+		ct = CloseForcedReport
+	}
 	t.emit(f, atNanos, ct)
 	t.m.Closed++
 	t.m.ClosedBy[ct]++

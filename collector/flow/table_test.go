@@ -112,9 +112,17 @@ func TestCloseTypes(t *testing.T) {
 	} {
 		k := newTalk()
 		c.build(k)
-		r, _ := run(Options{}, k.packets)
+		r, _ := runOut(Options{}, k.packets)
 		if got := last(t, r); got.CloseType != c.want || got.Status != c.status {
 			t.Errorf("%s: %v, %v, want %v, %v", c.name, got.CloseType, got.Status, c.want, c.status)
+		}
+		// When the Table lets go of a connection that is open, that is nobody's fault.
+		if c.want == CloseTransferTimeout {
+			c.want, c.status = CloseForcedReport, StatusOK
+		}
+		r, _ = run(Options{}, k.packets)
+		if got := last(t, r); got.CloseType != c.want || got.Status != c.status {
+			t.Errorf("%s, flushed: %v, %v, want %v, %v", c.name, got.CloseType, got.Status, c.want, c.status)
 		}
 	}
 }
@@ -239,7 +247,7 @@ func TestMinuteReports(t *testing.T) {
 		{minute - 1, 3, 1, 54*2 + 64, 10, true, CloseForcedReport, 30000, 20000, 10000, t0 + 49*second},
 		{minute + 60*second - 1, 0, 1, 0, 0, false, CloseForcedReport, -1, -1, -1, t0 + 50*second},
 		{minute + 120*second - 1, 0, 0, 0, 0, false, CloseForcedReport, -1, -1, -1, t0 + 50*second},
-		{t0 + 175*second, 1, 0, 99, 30, false, CloseTransferTimeout, -1, -1, -1, t0 + 175*second},
+		{t0 + 175*second, 1, 0, 99, 30, false, CloseForcedReport, -1, -1, -1, t0 + 175*second},
 	}
 	if len(r.reports) != len(want) {
 		t.Fatalf("%d reports, want %d", len(r.reports), len(want))
@@ -398,6 +406,187 @@ func TestICMP(t *testing.T) {
 	r, _ = run(Options{}, k.packets)
 	if g := last(t, r); g.Client != k.client || g.SRT.Count != 0 {
 		t.Errorf("%+v", g)
+	}
+}
+
+// TestICMPManyUnderWay: a reply belongs to the request with its own number, however many are under way.
+func TestICMPManyUnderWay(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		requests, loss int // of how many requests the first replies are lost
+		first          uint32
+		count          uint64
+	}{
+		{"one", 1, 0, 7, 1}, {"four", 4, 0, 7, 4}, {"in a block", 17, 0, 7, 17}, {"the oldest are forgotten", 20, 0, 7, 17},
+		{"numbers wrap", 10, 0, 0xfffa, 10}, {"some are lost", 16, 5, 7, 11},
+	} {
+		k := newTalk()
+		k.proto = packet.ProtoICMP
+		echo := func(dir int, at int64, n uint32) {
+			p := k.add(dir, at, 0, (c.first+n)&0xffff, 0, 56)
+			p.SrcPort, p.DstPort = icmpEcho<<8, 77
+			if dir == 1 {
+				p.SrcPort = icmpEchoReply << 8
+			}
+		}
+		for i := range c.requests {
+			echo(0, int64(i)*ms, uint32(i))
+		}
+		for i := c.loss; i < c.requests; i++ {
+			echo(1, int64(i)*ms+100*ms, uint32(i))
+			echo(1, int64(i)*ms+100*ms+1, uint32(i)) // the same again
+		}
+		r, table := run(Options{}, k.packets)
+		if g := last(t, r); g.SRT != (Delays{c.count * 100_000, c.count, 100_000}) {
+			t.Errorf("%s: %+v", c.name, g.SRT)
+		}
+		if table.ranges.used != 0 {
+			t.Errorf("%s: %d blocks left", c.name, table.ranges.used)
+		}
+	}
+}
+
+// TestICMPLost: what was not answered in time makes room, and a late reply is none.
+func TestICMPLost(t *testing.T) {
+	k := newTalk()
+	k.proto = packet.ProtoICMP
+	for i := range int64(60) {
+		p := k.add(0, i*second, 0, uint32(i), 0, 56)
+		p.SrcPort, p.DstPort = icmpEcho<<8, 77
+		if i >= 11 && i%2 == 1 { // the reply to the one 11 s ago is too late, that to the last one not
+			for _, n := range []int64{i - 11, i} {
+				p := k.add(1, i*second+5*ms, 0, uint32(n), 0, 56)
+				p.SrcPort, p.DstPort = icmpEchoReply<<8, 77
+			}
+		}
+	}
+	r, table := runOut(Options{ReportInterval: time.Hour}, k.packets)
+	if g := last(t, r); len(r.reports) != 1 || g.SRT != (Delays{25 * 5000, 25, 5000}) || table.ranges.used != 0 {
+		t.Errorf("%d reports, %+v", len(r.reports), g.SRT)
+	}
+}
+
+// TestICMPKinds: an echo id that looks like the type and code of another message does not mix them.
+func TestICMPKinds(t *testing.T) {
+	k := newTalk()
+	k.proto = packet.ProtoICMP
+	p := k.add(0, 0, 0, 0, 0, 56)
+	p.SrcPort, p.DstPort = icmpEcho<<8, 0x0303
+	p = k.add(0, 1, 0, 0, 0, 56)
+	p.SrcPort, p.DstPort = 0x0303, 0
+	p = k.add(1, 2, 0, 0, 0, 56)
+	p.SrcPort, p.DstPort = 0x0303, 0
+	r, _ := run(Options{}, k.packets)
+	if len(r.reports) != 2 || r.reports[0].PacketsTx+r.reports[0].PacketsRx+r.reports[1].PacketsTx+r.reports[1].PacketsRx != 3 {
+		t.Errorf("%+v", r.reports)
+	}
+}
+
+// TestIPv6Fragments: a later fragment names the header behind the fragment header, which may be another extension.
+func TestIPv6Fragments(t *testing.T) {
+	for _, v6 := range []bool{true, false} {
+		k := newTalk()
+		k.proto = packet.ProtoUDP
+		p := k.add(0, 0, 0, 0, 0, 1000)
+		p.IPv6, p.Fragment, p.MoreFragments, p.IPID = v6, true, true, 9
+		k.proto = 60
+		p = k.add(0, 1, 0, 0, 0, 0)
+		p.IPv6, p.Fragment, p.FragOffset, p.IPID, p.SrcPort, p.DstPort, p.L3Len = v6, true, 1008, 9, 0, 0, 200
+		r, table := run(Options{}, k.packets)
+		if m := table.Metrics(); m.Created != 1 || (m.IgnoredFragment == 0) != v6 || (last(t, r).PacketsTx == 2) != v6 {
+			t.Errorf("IPv6 %v: %+v", v6, m)
+		}
+	}
+}
+
+// TestClockSetBack: neither a clock that was set back nor a packet from the future make the Table deaf.
+func TestClockSetBack(t *testing.T) {
+	k := newTalk().handshake()
+	back := int64(-3600 * second)
+	r := &recorder{}
+	table := New(Options{}, r)
+	for i := range k.packets {
+		table.Packet(&k.packets[i])
+	}
+	for i := range maxLate { // of other flows, an hour before
+		p := *k.add(0, back+int64(i), ack, 7, 7, 1)
+		p.SrcPort += uint16(i)
+		table.Packet(&p)
+	}
+	m := table.Metrics()
+	if m.SetBack != 1 || m.IgnoredLate != maxLate-1 || m.Created != 2 || m.Open != 1 || len(r.reports) != 1 ||
+		r.reports[0].CloseType != CloseForcedReport || r.reports[0].TimeNanos != t0+30*ms {
+		t.Errorf("%+v, %+v", m, r.reports)
+	}
+	// A live clock tells at once.
+	table = New(Options{}, r)
+	for i := range k.packets[:3] {
+		table.Packet(&k.packets[i])
+	}
+	table.Tick(t0 + 30*ms - 10*second) // within MaxDisorder
+	if m := table.Metrics(); m.SetBack != 0 || m.Open != 1 {
+		t.Errorf("%+v", m)
+	}
+	table.Tick(t0 + back)
+	table.Packet(k.add(0, back, ack, 7, 7, 1))
+	if m := table.Metrics(); m.SetBack != 1 || m.Open != 1 || m.IgnoredLate != 0 {
+		t.Errorf("%+v", m)
+	}
+}
+
+// TestLateAmongOthers: packets that are too late are only that as long as others are in time.
+func TestLateAmongOthers(t *testing.T) {
+	k := newTalk()
+	for i := range int64(10 * maxLate) {
+		at := i * ms
+		if i%maxLate != 0 {
+			at -= 3600 * second
+		}
+		k.add(0, at, ack, 7, 7, 1)
+	}
+	_, table := run(Options{}, k.packets)
+	if m := table.Metrics(); m.SetBack != 0 || m.IgnoredLate != 10*(maxLate-1) || m.Created != 1 {
+		t.Errorf("%+v", m)
+	}
+}
+
+// TestInterfaceIDs: a packet that passes two interfaces at once is of two flows with different ids.
+func TestInterfaceIDs(t *testing.T) {
+	k := newTalk()
+	k.add(0, 0, syn, 1, 0, 0)
+	k.add(0, 0, syn, 1, 0, 0).Interface = 5
+	r, _ := run(Options{KeyByInterface: true}, k.packets)
+	if len(r.reports) != 2 || r.reports[0].FlowID == r.reports[1].FlowID {
+		t.Errorf("%+v", r.reports)
+	}
+	one, _ := run(Options{}, k.packets)
+	if len(one.reports) != 1 || one.reports[0].RetransSYN != 1 {
+		t.Errorf("%+v", one.reports)
+	}
+}
+
+// TestSYNFlood: the memory of a flood is that of MaxFlows, and the connections that were there survive it.
+func TestSYNFlood(t *testing.T) {
+	r := &recorder{}
+	table := New(Options{MaxFlows: 1000, ServiceTableSize: 100}, r)
+	k := newTalk().handshake()
+	for i := range k.packets {
+		table.Packet(&k.packets[i])
+	}
+	p := *k.add(0, 40*ms, syn, 1, 0, 0)
+	for i := range 100_000 {
+		p.Src = addr4(192, byte(i>>16), byte(i>>8), byte(i))
+		p.TimeNanos += 1000
+		table.Packet(&p)
+	}
+	m := table.Metrics()
+	if m.Open != 1000 || m.Evicted != 100_001-1000 || m.Services > 100 || m.TableBytes > 1<<20 || m.L7.Conns != 0 {
+		t.Errorf("%+v", m)
+	}
+	p = *k.add(0, second, ack, 101, 501, 0)
+	table.Packet(&p)
+	if after := table.Metrics(); after.Created != m.Created {
+		t.Error("the open connection was evicted")
 	}
 }
 

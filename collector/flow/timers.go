@@ -97,7 +97,7 @@ func (t *Table) runSlot(sec, now int64) bool {
 		f := t.arena.at(d.flow)
 		timeout := f.last + t.timeouts[f.timeout]
 		if timeout <= d.at {
-			t.end(f, d.at)
+			t.end(f, d.at, true)
 			continue
 		}
 		if !f.has(flagFirstDone) {
@@ -164,9 +164,16 @@ func (t *Table) reportOpen(at int64) {
 }
 
 // Tick tells the Table that it is nowNanos, for want of packets. It does what is due, and may be called at any time: what
-// is reported does not depend on it, only when.
+// is reported does not depend on it, only when. A time older than MaxDisorder means that the clock was set back: the open
+// flows end, and what comes is followed by the new time.
 func (t *Table) Tick(nowNanos int64) {
-	if nowNanos < t.now || nowNanos < minNanos || nowNanos > maxNanos {
+	if nowNanos < minNanos || nowNanos > maxNanos {
+		return
+	}
+	if nowNanos < t.now-t.disorder {
+		t.setBack()
+	}
+	if nowNanos < t.now {
 		return
 	}
 	if nowNanos >= t.nextStep {
@@ -182,8 +189,8 @@ func (t *Table) Report(nowNanos int64) {
 	t.reportOpen(t.now)
 }
 
-// Flush ends all open flows at nowNanos, or the newest packet's time if that is later, as their state has it. The Table is
-// as new afterwards, but for its counters and what it has learned about servers: packets of any time may follow.
+// Flush ends all open flows at nowNanos, or the newest packet's time if that is later, as their state has it; an
+// established connection that has not timed out by then gets a last forced report. The Table is as new afterwards, but for its counters and what it has learned about servers: packets of any time may follow.
 func (t *Table) Flush(nowNanos int64) {
 	t.Tick(min(max(nowNanos, t.now), maxNanos))
 	todo := t.pending[:0]
@@ -197,11 +204,13 @@ func (t *Table) Flush(nowNanos int64) {
 	t.pending = nil // end does not use it, but a handler's panic must not leave it half used
 	slices.SortFunc(todo, comparePending)
 	for _, d := range todo {
-		t.end(t.arena.at(d.flow), d.at)
+		t.end(t.arena.at(d.flow), d.at, false)
 	}
 	t.pending = todo[:0]
-	t.now, t.nextStep, t.timers.cursor = 0, 0, 0
+	t.now, t.nextStep, t.timers.cursor, t.late = 0, 0, 0, 0
+	evicted := t.fragments.evicted
 	t.fragments = newLRU[fragmentKey, fragment](t.o.FragmentTableSize)
+	t.fragments.evicted = evicted
 }
 
 // evict ends a flow before its time, to make room: one of those that time out next.
@@ -217,7 +226,7 @@ func (t *Table) evict() {
 				continue
 			}
 			t.m.Evicted++
-			t.end(f, t.now)
+			t.end(f, t.now, false)
 			return
 		}
 	}

@@ -44,8 +44,8 @@ func (t *tlsState) reverse() {
 	t.flags = t.flags&^(sides|sides<<1) | t.flags&sides<<1 | t.flags>>1&sides
 }
 
-// segment looks at the payload of a segment of side dir.
-func (t *tlsState) segment(p *packet.Packet, dir int, startNanos int64) {
+// segment looks at the payload of a segment of side dir, whose first byte has the number seq.
+func (t *tlsState) segment(p *packet.Packet, dir int, seq uint32, startNanos int64) {
 	if t.flags&tlsHello == 0 {
 		b := p.Payload
 		if dir != 0 || len(b) < tlsHeader+1 || b[0] != tlsHandshake || b[1] != 3 || b[5] != tlsClientHello {
@@ -57,10 +57,10 @@ func (t *tlsState) segment(p *packet.Packet, dir int, startNanos int64) {
 	}
 	if t.flags&(tlsKnown<<dir) == 0 {
 		t.flags |= tlsKnown << dir
-		t.next[dir] = p.Seq
+		t.next[dir] = seq
 	}
 	for {
-		at := t.next[dir] - p.Seq
+		at := t.next[dir] - seq
 		if int32(at) < 0 { // what lies before was seen
 			return
 		}

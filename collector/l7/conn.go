@@ -29,8 +29,9 @@ type Conn struct {
 	missAll   uint16
 	owed      uint16 // responses to come for requests already given up (HTTP)
 	waiting   uint16 // length of the list first..last
+	lastID    uint16 // id of the last DNS answer, when answered is set
 	ports     [2]uint16
-	answered  uint32 // key of the last DNS answer, to know repeated ones
+	answered  uint32 // key of the last DNS answer, to know repeated ones; 0 for none
 
 	t           *Tracker
 	first, last *pending // requests without response, oldest first
@@ -102,9 +103,16 @@ func (c *Conn) Payload(side Side, atNanos int64, seq uint32, payload []byte, wir
 // names from now on. It is not to be called in answer to Handler.Identified, where the Conn has turned already.
 func (c *Conn) Reverse() { c.turn ^= 1 }
 
-// Close reports the requests without a response, with unknown status, and takes c back: it must not be used any more.
-// What was kept of incomplete messages is read first. It must not be called from within a Handler's method.
-func (c *Conn) Close(atNanos int64) {
+// Close is for a connection that is followed no longer: it reports the requests without a response, with unknown status,
+// and takes c back: it must not be used any more. What was kept of incomplete messages is read first. It must not be called
+// from within a Handler's method.
+func (c *Conn) Close(atNanos int64) { c.close(atNanos, false) }
+
+// End is Close for a connection that is over: the requests without a response have timed out, except where a response may
+// have gone by unseen.
+func (c *Conn) End(atNanos int64) { c.close(atNanos, true) }
+
+func (c *Conn) close(atNanos int64, over bool) {
 	t := c.t
 	if t == nil {
 		return
@@ -117,8 +125,13 @@ func (c *Conn) Close(atNanos int64) {
 			c.lose(end)
 		}
 	}
+	over = over && !c.uncertain
 	for c.first != nil {
-		c.giveUp(c.first)
+		if over {
+			c.expire(c.first, atNanos)
+		} else {
+			c.giveUp(c.first)
+		}
 	}
 	c.release()
 	t.m.Conns--

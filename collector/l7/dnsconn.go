@@ -10,7 +10,22 @@ import (
 )
 
 // Ports where DNS is expected: DNS, mDNS (RFC 6762) and LLMNR (RFC 4795).
-func isDNSPort(port uint16) bool { return port == 53 || port == 5353 || port == 5355 }
+const (
+	portDNS   = 53
+	portMDNS  = 5353
+	portLLMNR = 5355
+)
+
+func isDNSPort(port uint16) bool { return port == portDNS || port == portMDNS || port == portLLMNR }
+
+func (c *Conn) hasPort(port uint16) bool { return c.ports[0] == port || c.ports[1] == port }
+
+// isGroup says whether queries go to a multicast group: answers come from its members, to the group or straight to the one
+// who asked, and are therefore not seen on this connection.
+func (c *Conn) isGroup() bool { return c.Proto == DNS && (c.hasPort(portMDNS) || c.hasPort(portLLMNR)) }
+
+// isPeers says whether both ends ask and answer: hosts that speak mDNS to their group.
+func (c *Conn) isPeers() bool { return c.ports == [2]uint16{portMDNS, portMDNS} }
 
 // datagram parses a UDP payload.
 func (c *Conn) datagram(end int, atNanos int64, p []byte, wire int) {
@@ -24,7 +39,10 @@ func (c *Conn) datagram(end int, atNanos int64, p []byte, wire int) {
 			return
 		}
 		server := end
-		if p[2]&0x80 == 0 { // a query
+		switch {
+		case c.isPeers(): // the direction stays as it is
+			server = int(uint8(Server) ^ c.turn)
+		case p[2]&0x80 == 0: // a query
 			server ^= 1
 		}
 		c.identify(DNS, server)
@@ -38,13 +56,27 @@ func (c *Conn) datagram(end int, atNanos int64, p []byte, wire int) {
 // it fits.
 func (c *Conn) isDatagramDNS(p []byte, wire int) bool {
 	if dns.Check(p, wire) != dns.Yes {
-		return false
+		return c.hasPort(portMDNS) && c.isMDNS(p, wire)
 	}
 	if isDNSPort(c.ports[0]) || isDNSPort(c.ports[1]) {
 		return true
 	}
 	m := &c.t.msg
 	return dns.Parse(p, m) == nil && !m.Cut && m.Size == wire
+}
+
+// isMDNS says whether p is an mDNS message, which may have no question or several (RFC 6762 §6, §7.1) and whose header has
+// but few bits set (§18).
+func (c *Conn) isMDNS(p []byte, wire int) bool {
+	const response, authoritative, truncated = 0x8000, 0x0400, 0x0200
+	m := &c.t.msg
+	if dns.Parse(p, m) != nil || m.Cut && len(p) == wire || m.Flags&^(response|authoritative|truncated) != 0 {
+		return false
+	}
+	if m.Response {
+		return m.Answers > 0
+	}
+	return m.Questions > 0
 }
 
 // stepDNS parses a message behind its length at the start of p; see step.
@@ -94,13 +126,17 @@ func (c *Conn) messageDNS(end int, p []byte, size int, atNanos int64, seq uint32
 	if dns.Parse(p, m) != nil {
 		return false
 	}
-	if m.Response != (end == int(c.server)) {
+	aside := end != int(c.server) && m.Response && c.isPeers() // an answer to somebody else
+	if m.Response != (end == int(c.server)) && !aside {
 		t.m.WrongSide++
 		return true
 	}
 	t.scratch = m.AppendQName(t.scratch[:0])
 	key := uint64(m.ID) | uint64(m.QType)<<16 | uint64(uint32(maphash.Bytes(t.seed, t.scratch)))<<32
-	pd := c.findDNS(key, m)
+	var pd *pending
+	if !aside {
+		pd = c.findDNS(key, m)
+	}
 	if !m.Response {
 		if pd != nil { // asked again: the first time counts
 			t.m.Duplicates++
@@ -116,13 +152,19 @@ func (c *Conn) messageDNS(end int, p []byte, size int, atNanos int64, seq uint32
 		return true
 	}
 	answered := uint32(key) ^ uint32(key>>32) | 1 // 0 is none
-	if pd == nil && c.answered == answered {
+	if pd == nil && (m.Questions > 0 && c.answered == answered || c.isContinued(m)) {
 		t.m.Duplicates++
 		return true
 	}
-	c.answered = answered
+	c.answered, c.lastID = answered, m.ID
 	c.responseDNS(pd, size, atNanos, seq)
 	return true
+}
+
+// isContinued says whether m goes on with the last answer: of a zone transfer only the first message has to repeat the
+// question (RFC 5936 §2.2.1).
+func (c *Conn) isContinued(m *dns.Message) bool {
+	return c.transport == transportTCP && m.Questions == 0 && c.answered != 0 && c.lastID == m.ID
 }
 
 // findDNS returns the query with the same id and question; an answer without question goes by its id.
@@ -135,17 +177,25 @@ func (c *Conn) findDNS(key uint64, m *dns.Message) *pending {
 	return nil
 }
 
-// questionDNS fills in the request from t.msg; its name is in t.scratch.
+// questionDNS fills in the request from t.msg; its name is in t.scratch. An answer without question is told by its first
+// record.
 func (t *Tracker) questionDNS(ex *Exchange) {
 	m := &t.msg
 	ex.RequestID = int64(m.ID)
+	qtype := m.QType
 	if m.Questions == 0 {
-		return
+		var r dns.Record
+		it := m.Records()
+		if !m.Response || !it.Next(&r) || r.Section != dns.Answer {
+			return
+		}
+		t.scratch = m.AppendName(t.scratch[:0], &r)
+		qtype = r.Type
 	}
 	name := t.text(t.scratch, t.o.MaxText)
-	ex.RequestType = dns.TypeString(m.QType)
+	ex.RequestType = dns.TypeString(qtype)
 	ex.RequestResource, ex.Endpoint = name, name
-	if m.QType == dns.TypeA || m.QType == dns.TypeAAAA {
+	if qtype == dns.TypeA || qtype == dns.TypeAAAA {
 		ex.RequestDomain = name
 	}
 	if m.Opcode != 0 {

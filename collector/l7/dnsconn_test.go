@@ -210,3 +210,90 @@ func TestDNSAllocations(t *testing.T) {
 		t.Errorf("%v allocations per exchange", n)
 	}
 }
+
+// mdnsAnswer is an answer without question about host.local, with a TTL of 120 s.
+const mdnsAnswer = "\x00\x00\x84\x00\x00\x00\x00\x01\x00\x00\x00\x00\x04host\x05local\x00\x00\x01\x80\x01\x00\x00\x00\x78\x00\x04\x0a\x00\x00\x07"
+
+// TestMDNS: hosts ask and answer on the same ports, in messages without or with several questions, and nobody answers on
+// the connection that asked.
+func TestMDNS(t *testing.T) {
+	two := "\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x04_ipp\x05local\x00\x00\x0c\x00\x01\xc0\x0c\x00\x10\x00\x01"
+	for _, first := range []string{mdnsAnswer, two} {
+		k := newDNS(t, Options{DNSTimeout: time.Second}, 5353)
+		k.c = k.tr.NewConn(transportUDP, 5353, 5353)
+		k.ask(first)
+		if k.rec.lines[0] != "identified dns server=1" { // the direction stays
+			t.Fatal(k.rec.lines)
+		}
+		k.rec.exchanges = nil
+		k.ask(two)
+		k.ask(mdnsAnswer) // of the same host, to somebody else
+		k.want("response A host.localhost.local > 0 ok")
+		k.tr.Tick(10e9)
+		k.want("request PTR _ipp.local > -1 unknown")
+		k.ask(two)
+		k.c.End(11e9)
+		k.want("request PTR _ipp.local > -1 unknown")
+		if m := k.tr.Metrics(); m.Timeouts != 0 || m.WrongSide != 0 || m.Pending != 0 {
+			t.Errorf("%+v", m)
+		}
+	}
+	// Whoever asks from another port gets the answer himself, from another address.
+	k := newDNS(t, Options{}, 5353)
+	k.reply(mdnsAnswer)
+	if k.rec.lines[0] != "identified dns server=1" {
+		t.Error(k.rec.lines)
+	}
+	k.want("response A host.localhost.local > 0 ok")
+	for _, bad := range []string{"", mdnsAnswer[:20], "\x00\x00\x84\x10" + mdnsAnswer[4:], "\x00\x00\x00\x00\x00\x00" + mdnsAnswer[6:]} {
+		k := newDNS(t, Options{}, 5353)
+		k.reply(bad)
+		if k.c.Proto != Unknown {
+			t.Errorf("%q is taken for mDNS", bad)
+		}
+	}
+	k = newDNS(t, Options{}, 53) // elsewhere an answer repeats the question
+	k.reply(mdnsAnswer)
+	if k.c.Proto != Unknown {
+		t.Error("taken for DNS")
+	}
+}
+
+// TestZoneTransfer: only the first message of a transfer is the answer, the others go on with it.
+func TestZoneTransfer(t *testing.T) {
+	k := newTalk(t, Options{})
+	k.client(framed(dnsMessage(1, query, 252)))
+	k.server(framed(dnsMessage(1, answer, 252, nameA)))
+	bare := "\x00\x01\x81\x80\x00\x00\x00\x01\x00\x00\x00\x00\x04name\x04test\x00\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x01\x02\x03\x04"
+	k.server(framed(bare) + framed(bare))
+	k.server(framed(dnsMessage(1, answer, 252, nameA)))
+	k.want("session AXFR name.test > 0 ok")
+	if m := k.tr.Metrics(); m.Duplicates != 3 || m.Responses != 1 {
+		t.Errorf("%+v", m)
+	}
+	k.server(framed("\x00\x02" + bare[2:])) // of a transfer whose beginning was not seen
+	k.want("response A name.testname.test > 0 ok")
+}
+
+// TestDNSFlood: queries without end cost what MaxPending and MaxTotalPending allow.
+func TestDNSFlood(t *testing.T) {
+	rec := &recorder{}
+	tr := NewTracker(Options{MaxPending: 10, MaxTotalPending: 100}, rec)
+	var conns []*Conn
+	for i := range 50 {
+		conns = append(conns, tr.NewConn(transportUDP, uint16(40000+i), 53))
+	}
+	for i := range 5000 {
+		q := []byte(dnsMessage(uint16(i), query, 1))
+		conns[i%len(conns)].Payload(Client, int64(i), 0, q, len(q))
+		if m := tr.Metrics(); m.Pending > 100 || m.Buffered != 0 {
+			t.Fatalf("%+v", m)
+		}
+	}
+	for _, c := range conns {
+		c.End(6000)
+	}
+	if m := tr.Metrics(); m.Pending != 0 || m.Conns != 0 || m.EvictedPending != 4900 || m.Timeouts != 100 || len(rec.exchanges) != 5000 {
+		t.Errorf("%+v, %d exchanges", m, len(rec.exchanges))
+	}
+}

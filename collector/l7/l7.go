@@ -119,7 +119,8 @@ type Exchange struct {
 // Attribute is one key and its value.
 type Attribute struct{ Key, Value string }
 
-// Handler is told what a connection says, in order, from within Conn.Payload, Conn.Close and Tracker.Tick. It must not
+// Handler is told what a connection says, in order, from within Conn.Payload, Conn.End, Conn.Close and
+// Tracker.Tick. It must not
 // keep the pointers.
 type Handler interface {
 	// Identified is called once when the protocol of c is certain. server is the side that answers: when it is Client,
@@ -130,8 +131,9 @@ type Handler interface {
 	Request(c *Conn, atNanos int64)
 	// Response is called for each response; rrtNanos is the time since its request, -1 when that was not seen.
 	Response(c *Conn, atNanos int64, status Status, rrtNanos int64)
-	// Timeout is called for each request that was not answered in time; one that ended with its connection, or was pushed
-	// out by others, is only an Exchange with StatusUnknown.
+	// Timeout is called for each request that was not answered in time, or before its connection ended (Conn.End); one that
+	// was pushed out by others, whose response may have gone by unseen, or whose connection is followed no longer
+	// (Conn.Close), is only an Exchange with StatusUnknown.
 	Timeout(c *Conn, atNanos int64)
 	// Exchange is called when an exchange is complete or given up. e is reused after the call.
 	Exchange(c *Conn, e *Exchange)

@@ -84,9 +84,9 @@ type Metrics struct {
 
 	ParseFailures  uint64 // messages of a recognised protocol that could not be parsed
 	WrongSide      uint64 // messages dropped because the other side should have sent them
-	Duplicates     uint64 // repeated DNS queries and answers
+	Duplicates     uint64 // repeated DNS queries and answers, and the further messages of a zone transfer
 	Unpaired       uint64 // responses without a request
-	Timeouts       uint64 // requests given up by Tick
+	Timeouts       uint64 // requests not answered in time, or before their connection ended
 	EvictedPending uint64 // requests given up because MaxPending or MaxTotalPending was reached
 	LostPairing    uint64 // requests given up because a hole may have swallowed their response
 

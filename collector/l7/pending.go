@@ -154,6 +154,22 @@ func (c *Conn) giveUp(pd *pending) {
 	c.t.putPending(pd)
 }
 
+// expire reports pd as a request that was not answered in time; where the answer comes from somebody else (multicast) as
+// one nobody knows the end of.
+func (c *Conn) expire(pd *pending, atNanos int64) {
+	if c.isGroup() {
+		c.giveUp(pd)
+		return
+	}
+	t := c.t
+	t.m.Timeouts++
+	c.unlink(pd)
+	pd.ex.Status = StatusTimeout
+	t.h.Timeout(c, atNanos)
+	t.h.Exchange(c, &pd.ex)
+	t.putPending(pd)
+}
+
 // owe remembers that the oldest request leaves without its response, which must not be taken for another's.
 func (c *Conn) owe() {
 	if c.Proto == HTTP && c.owed < 1<<16-1 {

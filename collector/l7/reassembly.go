@@ -161,10 +161,10 @@ func (c *Conn) flushHold(end int) {
 
 // hole passes over n bytes of whole segments that were not captured: whole responses may have been among them.
 func (c *Conn) hole(end, n int) {
+	c.gap(end, n) // what is read here came before it
 	if end == int(c.server) {
 		c.uncertain = true
 	}
-	c.gap(end, n)
 }
 
 func (t *Tracker) newHold(c *Conn, end int, atNanos int64) *hold {

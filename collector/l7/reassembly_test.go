@@ -361,3 +361,36 @@ func FuzzSegmentation(f *testing.F) {
 		}
 	})
 }
+
+// TestResponseBeforeHole: a response whose beginning came before a hole answers the request it would have answered
+// without.
+func TestResponseBeforeHole(t *testing.T) {
+	k := newTalk(t, Options{})
+	k.client("GET /1 HTTP/1.1\r\n\r\n")
+	k.server("HTTP/1.1 200 OK\r\nContent-Le")
+	k.skip(Server, 5000)
+	k.server("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+	k.client("GET /2 HTTP/1.1\r\n\r\n")
+	k.client("GET /3 HTTP/1.1\r\n\r\n")
+	k.tr.Tick(5e9)
+	k.want("session GET /1 > 200 ok", "request GET /2 > -1 unknown", "session GET /3 > 404 client_error")
+}
+
+// TestEnd: what is not answered when a connection is over has timed out, unless the answer may have been missed.
+func TestEnd(t *testing.T) {
+	k := newTalk(t, Options{})
+	k.client("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")
+	k.server("HTTP/1.1 200 OK\r\nContent-Le") // the beginning of an answer is an answer
+	k.c.End(9e9)
+	k.want("session GET /1 > 200 ok", "request GET /2 > -1 timeout")
+	if m := k.tr.Metrics(); m.Timeouts != 1 || m.Pending != 0 || m.Conns != 0 || m.Buffered != 0 {
+		t.Errorf("%+v", m)
+	}
+	k = newTalk(t, Options{})
+	k.server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	k.client("GET /3 HTTP/1.1\r\n\r\n")
+	k.skip(Server, 5000)
+	k.server("something")
+	k.c.End(9e9)
+	k.want("response   > 200 ok", "request GET /3 > -1 unknown")
+}

@@ -87,13 +87,8 @@ func (t *Tracker) Tick(nowNanos int64) {
 					continue
 				}
 			}
-			t.m.Timeouts++
 			c.owe()
-			c.unlink(pd)
-			pd.ex.Status = StatusTimeout
-			t.h.Timeout(c, nowNanos)
-			t.h.Exchange(c, &pd.ex)
-			t.putPending(pd)
+			c.expire(pd, nowNanos)
 		}
 	}
 }

@@ -85,6 +85,12 @@ func (m *Message) AppendQName(dst []byte) []byte {
 	return dst
 }
 
+// AppendName appends the name that r belongs to, as AppendQName does.
+func (m *Message) AppendName(dst []byte, r *Record) []byte {
+	dst, _ = appendName(dst, m.p, r.name)
+	return dst
+}
+
 // Section is the part of a message a record stands in.
 type Section uint8
 
