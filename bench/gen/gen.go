@@ -323,17 +323,7 @@ func (s *Spans) row(e *edge) {
 	}
 	num("response_code", code)
 	text("response_status", status)
-	if s.left == 0 {
-		s.left = 1 + rng.IntN(12)
-		s.hex(s.trace)
-		clear(s.parent)
-	}
-	s.left--
-	b.Text(s.col["trace_id"], s.trace)
-	if s.parent[0] != 0 {
-		b.Text(s.col["parent_span_id"], s.parent)
-	}
-	b.Text(s.col["span_id"], s.hex(s.parent))
+	s.identify()
 	text("service_name", fmt.Sprintf("svc-%d", v.service))
 	num("thread_request", 1000+rng.Int64N(64))
 	num("thread_response", 1000+rng.Int64N(64))
@@ -345,4 +335,19 @@ func (s *Spans) row(e *edge) {
 	num("server_pid", 100+rng.Int64N(4000))
 	text("client_process", fmt.Sprintf("app-%d", c.service))
 	text("server_process", fmt.Sprintf("app-%d", v.service))
+}
+
+// identify sets the ids of a span: a trace goes on for some rows, each the child of the one before.
+func (s *Spans) identify() {
+	if s.left == 0 {
+		s.left = 1 + s.rng.IntN(12)
+		s.hex(s.trace)
+		clear(s.parent)
+	}
+	s.left--
+	s.b.Text(s.col["trace_id"], s.trace)
+	if s.parent[0] != 0 {
+		s.b.Text(s.col["parent_span_id"], s.parent)
+	}
+	s.b.Text(s.col["span_id"], s.hex(s.parent))
 }

@@ -90,7 +90,7 @@ func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
 	for _, r := range in {
 		info := r.Info()
 		if r.Table() != m.table {
-			return fmt.Errorf("merge segment %s of table %s with table %s", info.Path, r.Table().Name, m.table.Name)
+			return fmt.Errorf("merge segment %s: it was opened with another definition of table %s", info.Path, r.Table().Name)
 		}
 		if !info.Sorted && info.Rows > 0 {
 			return fmt.Errorf("merge segment %s: %w", info.Path, ErrUnsorted)

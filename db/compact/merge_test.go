@@ -281,6 +281,9 @@ func BenchmarkMerge(b *testing.B) {
 					flows = gen.NewFlows(gen.Options{Seed: 1, StartNanos: 1767225600e9 + int64(k)*60e9})
 				}
 				batch := flows.Next(rows)
+				if k > 0 {
+					batch.Table = in[0].Table()
+				}
 				in = append(in, writeSegment(b, fs, fmt.Sprint("in", k), batch, segment.Order(batch), segment.Options{Sorted: true}))
 			}
 			var size int64
