@@ -95,9 +95,9 @@ func appendColumn(dst []byte, v *Vector, n int) ([]byte, error) {
 	if len(data) > MaxDictBytes || v.Dict.Len() > MaxRows+1 {
 		return dst, fmt.Errorf("a dictionary of %d entries, %d bytes: %w", v.Dict.Len(), len(data), ErrTooLarge)
 	}
+	dst = enc.AppendUint32(dst, v.Codes)
 	dst = binary.AppendUvarint(dst, uint64(v.Dict.Len()))
-	dst = enc.AppendBytesList(dst, data, offs)
-	return enc.AppendUint32(dst, v.Codes), nil
+	return enc.AppendBytesList(dst, data, offs), nil
 }
 
 // View is a frame opened for reading. It borrows the frame's bytes, which must not change. Its methods are safe for
@@ -196,24 +196,29 @@ func (v *View) Bytes() []byte { return v.frame }
 func (v *View) Has(col int) bool { return v.cols[col].present }
 
 // Column decodes a column into dst, reusing its memory. A tag-set column keeps its own codes and dictionary.
-func (v *View) Column(col int, dst *Vector) error {
+func (v *View) Column(col int, dst *Vector) error { return v.column(col, dst, true) }
+
+// Codes is Column without the dictionary: dst.Dict stays nil. It is for those who know what the codes stand for.
+func (v *View) Codes(col int, dst *Vector) error { return v.column(col, dst, false) }
+
+func (v *View) column(col int, dst *Vector, withDict bool) error {
 	c := &v.cols[col]
 	def := &v.Table.Columns[col]
 	if !c.present {
 		dst.Default(def, v.N)
-		if def.Type == schema.TagSet {
+		if def.Type == schema.TagSet && withDict {
 			dst.Dict = emptyDict
 		}
 		return nil
 	}
 	dst.Reset(def.Type, 0)
-	if err := v.decode(c, dst); err != nil {
+	if err := v.decode(c, dst, withDict); err != nil {
 		return fmt.Errorf("decode %s.%s: %w: %w", v.Table.Name, def.Name, ErrBadFrame, err)
 	}
 	return nil
 }
 
-func (v *View) decode(c *viewColumn, dst *Vector) (err error) {
+func (v *View) decode(c *viewColumn, dst *Vector, withDict bool) (err error) {
 	src := c.body
 	if c.nullable {
 		var words []uint64
@@ -228,12 +233,18 @@ func (v *View) decode(c *viewColumn, dst *Vector) (err error) {
 	case schema.Float64:
 		dst.F64, src, err = enc.DecodeFloat64(dst.F64, src, v.N)
 	default:
-		if dst.Dict, src, err = decodeDict(src); err != nil {
+		if dst.Codes, src, err = enc.DecodeUint32(dst.Codes, src, v.N); err != nil {
 			return err
 		}
-		if dst.Codes, src, err = enc.DecodeUint32(dst.Codes, src, v.N); err == nil {
-			err = checkCodes(dst.Codes, dst.Dict.Len())
+		n, list, err := dictSize(src)
+		if err == nil {
+			err = checkCodes(dst.Codes, n)
 		}
+		if err != nil || !withDict {
+			return err
+		}
+		dst.Dict, err = decodeDict(list, n)
+		return err
 	}
 	if err == nil && len(src) != 0 {
 		err = fmt.Errorf("%d bytes too many", len(src))
@@ -241,33 +252,34 @@ func (v *View) decode(c *viewColumn, dst *Vector) (err error) {
 	return err
 }
 
-// Dict decodes the dictionary of a dictionary-coded or tag-set column only; the column must be present.
+// Dict is the dictionary of a dictionary-coded or tag-set column; the column must be present.
 func (v *View) Dict(col int) (*Dict, error) {
-	c, src := &v.cols[col], v.cols[col].body
-	if c.nullable {
-		var err error
-		if _, src, err = enc.DecodeBitmap(nil, src, v.N); err != nil {
-			return nil, fmt.Errorf("decode %s.%s: %w: %w", v.Table.Name, v.Table.Columns[col].Name, ErrBadFrame, err)
-		}
+	var codes Vector
+	if err := v.Column(col, &codes); err != nil {
+		return nil, err
 	}
-	d, _, err := decodeDict(src)
-	if err != nil {
-		return nil, fmt.Errorf("decode %s.%s: %w: %w", v.Table.Name, v.Table.Columns[col].Name, ErrBadFrame, err)
-	}
-	return d, nil
+	return codes.Dict, nil
 }
 
-func decodeDict(src []byte) (*Dict, []byte, error) {
+// dictSize reads the number of entries of a dictionary and returns the list of them.
+func dictSize(src []byte) (n int, list []byte, err error) {
 	r := reader{b: src}
-	n := r.count(MaxRows + 1) // one more than the rows: the default a builder may have added
+	n = r.count(MaxRows + 1) // one more than the rows: the default a builder may have added
 	if r.bad {
-		return nil, nil, errors.New("dictionary size")
+		return 0, nil, errors.New("dictionary size")
 	}
-	data, offs, rest, err := enc.DecodeBytesList(nil, nil, r.b, n, MaxDictBytes)
+	return n, r.b, nil
+}
+
+func decodeDict(list []byte, n int) (*Dict, error) {
+	data, offs, rest, err := enc.DecodeBytesList(nil, nil, list, n, MaxDictBytes)
+	if err == nil && len(rest) != 0 {
+		err = fmt.Errorf("%d bytes too many", len(rest))
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return NewDict(data, offs), rest, nil
+	return NewDict(data, offs), nil
 }
 
 func checkCodes(codes []uint32, n int) error {

@@ -93,13 +93,12 @@ func (h *Head) Tables() []*schema.Table {
 
 // Column decodes a column of an entry into dst, reusing its memory; tag-set columns hold ids afterwards.
 func (e *Entry) Column(col int, dst *batch.Vector) error {
-	if err := e.View.Column(col, dst); err != nil {
+	if e.View.Table.Columns[col].Type != schema.TagSet {
+		return e.View.Column(col, dst)
+	}
+	if err := e.View.Codes(col, dst); err != nil {
 		return err
 	}
-	if dst.Type != schema.TagSet {
-		return nil
-	}
-	dst.Dict = nil
 	ids := e.IDs[col]
 	if ids == nil {
 		return nil // absent: all codes are 0, and id 0 is the empty set

@@ -65,13 +65,11 @@ func (u Unit) Read(ctx context.Context, req *pred.Request, s *Scratch, dst *batc
 		if err != nil {
 			return err
 		}
-		if req.Stats != nil {
-			req.Stats.RowsScanned.Add(int64(e.View.N))
-			req.Stats.RowsMatched.Add(int64(n))
-			req.Stats.BytesRead.Add(int64(len(e.View.Bytes())))
-		}
 		if n == 0 {
 			continue
+		}
+		if len(u) == 1 {
+			return e.readInto(req, n, rows, s, dst)
 		}
 		for i, col := range req.Columns {
 			if err := e.Column(col, &s.cols[i]); err != nil {
@@ -84,9 +82,32 @@ func (u Unit) Read(ctx context.Context, req *pred.Request, s *Scratch, dst *batc
 	return nil
 }
 
+// readInto is Read for a unit of one entry: columns are decoded where they are wanted, dictionaries stay as they are.
+func (e *Entry) readInto(req *pred.Request, n int, rows []int32, s *Scratch, dst *batch.Batch) error {
+	dst.N = n
+	for i, col := range req.Columns {
+		if rows == nil {
+			if err := e.Column(col, dst.Cols[i]); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := e.Column(col, &s.cols[i]); err != nil {
+			return err
+		}
+		batch.Gather(dst.Cols[i], &s.cols[i], rows)
+	}
+	return nil
+}
+
 // selectRows evaluates the time range and the terms: n rows match, which ones is in rows; nil stands for all.
 func (e *Entry) selectRows(req *pred.Request, s *Scratch) (n int, rows []int32, err error) {
 	n = e.View.N
+	if st := req.Stats; st != nil {
+		st.RowsScanned.Add(int64(n))
+		st.BytesRead.Add(int64(len(e.View.Bytes())))
+		defer func() { st.RowsMatched.Add(int64(n)) }()
+	}
 	if e.View.MinTime < req.From || e.View.MaxTime >= req.To {
 		t := pred.Term{Column: req.Table.TimeColumn, Kind: pred.IntRange, Lo: req.From, Hi: req.To - 1}
 		if n, rows, err = e.apply(&t, n, rows, s); err != nil || n == 0 {
