@@ -34,6 +34,18 @@ func (t *Table) payload(f *Flow, p *packet.Packet, dir int, seq uint32) {
 // be waited for.
 const maxEarly = 1 << 16
 
+// newStreams ends the flow's connection when p is the SYN of another one whose predecessor nobody was seen to close: its
+// sequence numbers have nothing to do with the old ones.
+func (t *Table) newStreams(f *Flow, p *packet.Packet, dir int) {
+	c := t.arena.conn(f.index)
+	if *c == nil || f.perf.peers[dir].isThreshold(p.Seq+1) {
+		return
+	}
+	(*c).End(p.TimeNanos)
+	*c = nil
+	f.flags |= flagFedLo | flagFedHi // where they start, what is remembered of the old ones does not tell
+}
+
 // fedBit says that payload of side dir has gone to the connection.
 func (f *Flow) fedBit(dir int) uint16 {
 	if (dir == 0) == f.has(flagClientLo) {

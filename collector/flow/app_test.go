@@ -313,3 +313,35 @@ func probe(t *testing.T, k *talk) {
 		t.Errorf("%+v, %+v", r.exchanges, g)
 	}
 }
+
+// TestL7NewStreams: requests are read on when a connection is opened anew, whatever its numbers are; a repeated SYN opens
+// nothing.
+func TestL7NewStreams(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		isn  uint32
+		conn int
+	}{{"before the old ones", 1000, 2}, {"behind them", 3000, 2}, {"far away", 1 << 31, 2}, {"the same", 2000, 1}} {
+		k := newTalk()
+		k.add(0, 0, syn, 2000, 0, 0)
+		k.add(1, 1*ms, synAck, 7000, 2001, 0)
+		k.add(0, 2*ms, ack, 2001, 7001, 0)
+		next := uint32(2001 + len(httpRequest))
+		k.say(0, 3*ms, 2001, 7001, httpRequest)
+		k.say(1, 4*ms, 7001, next, httpOK)
+		k.add(0, 5*ms, syn, c.isn, 0, 0)
+		if c.conn == 2 {
+			k.add(1, 6*ms, synAck, 6000, c.isn+1, 0)
+			k.say(0, 7*ms, c.isn+1, 6001, httpRequest)
+			k.say(1, 8*ms, 6001, c.isn+1+uint32(len(httpRequest)), httpGone)
+		} else {
+			k.say(0, 7*ms, next, 7001, httpRequest)
+			k.say(1, 8*ms, 7001+uint32(len(httpOK)), next, httpGone)
+		}
+		r, table := run(Options{}, k.packets)
+		if m := table.Metrics().L7; len(r.exchanges) != 2 || r.exchanges[0].ResponseCode != 200 || r.exchanges[1].ResponseCode != 404 ||
+			r.exchanges[1].Kind != l7.KindSession || m.Identified != uint64(c.conn) || m.Resyncs != 0 || table.Metrics().Created != 1 {
+			t.Errorf("%s: %+v, %+v", c.name, r.exchanges, m)
+		}
+	}
+}

@@ -257,6 +257,9 @@ func (t *Table) tcp(f *Flow, p *packet.Packet, dir int) {
 	if f.clientPackets == 0 || f.serverPackets == 0 {
 		f.timeout = timeoutSingle
 	}
+	if p.TCPFlags&0x3f == packet.FlagSYN {
+		t.newStreams(f, p, dir)
+	}
 	t.verdict(f.perf.tcp(&t.ranges, p, dir))
 	if p.PayloadLen == 0 {
 		return

@@ -402,3 +402,31 @@ func TestHTTPAllocations(t *testing.T) {
 		t.Errorf("%v allocations per connection", n)
 	}
 }
+
+// TestHTTPHostileHeads: however long the heads of requests without response are, and over however many connections they
+// come, what is kept of them is bounded.
+func TestHTTPHostileHeads(t *testing.T) {
+	rec := &recorder{}
+	tr := NewTracker(Options{MaxPendingBytes: 1 << 20}, rec)
+	long := strings.Repeat("x", 3000)
+	head := "GET /" + long + " HTTP/1.1\r\nHost: " + long + "\r\nUser-Agent: " + long + "\r\nX-Request-ID: " + long + "\r\n\r\n"
+	var conns []*Conn
+	for i := range 2000 {
+		c := tr.NewConn(transportTCP, uint16(i), 80)
+		c.Payload(Client, int64(i), 1, []byte(head), len(head))
+		conns = append(conns, c)
+		if m := tr.Metrics(); m.PendingBytes > 1<<20 || m.Pending == 0 {
+			t.Fatalf("%+v", m)
+		}
+	}
+	m := tr.Metrics()
+	if kept := m.PendingBytes / m.Pending; m.EvictedPending != uint64(2000-m.Pending) || kept < 3*1024 || kept > 3500 {
+		t.Errorf("%+v", m)
+	}
+	for _, c := range conns {
+		c.Close(9e9)
+	}
+	if m := tr.Metrics(); m.Pending != 0 || m.PendingBytes != 0 || len(rec.exchanges) != 2000 {
+		t.Errorf("%+v", m)
+	}
+}

@@ -11,6 +11,9 @@ type Options struct {
 	MaxPending int
 	// MaxTotalPending bounds the same over all connections of the Tracker, oldest first per protocol. Default 65536.
 	MaxTotalPending int
+	// MaxPendingBytes bounds, in bytes, the texts of those requests, oldest first as above: long ones cost more. Default
+	// 64 MiB, at least 64 KiB.
+	MaxPendingBytes int
 	// MaxTotalBuffer bounds, in bytes, what all connections of the Tracker keep of incomplete and early messages; past it
 	// they are read as far as they are there. Default 64 MiB, at least 64 KiB.
 	MaxTotalBuffer int
@@ -55,6 +58,7 @@ func (o Options) withDefaults() Options {
 	}
 	def(&o.MaxPending, 128, 1, 1<<15)
 	def(&o.MaxTotalPending, 1<<16, 1, 1<<24)
+	def(&o.MaxPendingBytes, 64<<20, 64<<10, 1<<40)
 	def(&o.MaxTotalBuffer, 64<<20, 64<<10, 1<<40)
 	def(&o.MaxConnBuffer, 16<<10, 1<<10, 1<<20)
 	def(&o.MaxHeldSegments, 8, 1, 64)
@@ -70,10 +74,13 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Metrics counts what a Tracker has seen and dropped since it was made. Conns, Pending and Buffered are of this moment.
+// Metrics counts what a Tracker has seen and dropped since it was made. Conns, Pending, PendingBytes and
+// Buffered are of this moment.
 type Metrics struct {
 	Conns   int // connections open
 	Pending int // requests waiting for a response
+	// PendingBytes is how much text is kept of them.
+	PendingBytes int
 	// Buffered is what is kept of incomplete and early messages, in bytes.
 	Buffered int
 
@@ -87,7 +94,7 @@ type Metrics struct {
 	Duplicates     uint64 // repeated DNS queries and answers, and the further messages of a zone transfer
 	Unpaired       uint64 // responses without a request
 	Timeouts       uint64 // requests not answered in time, or before their connection ended
-	EvictedPending uint64 // requests given up because MaxPending or MaxTotalPending was reached
+	EvictedPending uint64 // requests given up because of MaxPending, MaxTotalPending or MaxPendingBytes
 	LostPairing    uint64 // requests given up because a hole may have swallowed their response
 
 	RetransmittedBytes uint64 // payload bytes that were there before

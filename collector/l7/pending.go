@@ -10,6 +10,7 @@ type pending struct {
 	deadline int64  // Unix nanoseconds
 	key      uint64 // of DNS: id, type and hash of the name
 	headLen  int64  // of HTTP: bytes of the head
+	size     int    // bytes of text
 	method   method
 	chunked  bool
 }
@@ -74,6 +75,16 @@ func resetExchange(e *Exchange) {
 	*e = Exchange{RequestID: -1, RequestBytes: -1, ResponseBytes: -1, ResponseCode: -1, Attributes: attrs[:0]}
 }
 
+// textBytes is how much text the request in e holds, in bytes.
+func (e *Exchange) textBytes() int {
+	n := len(e.RequestType) + len(e.RequestDomain) + len(e.RequestResource) + len(e.TraceID) + len(e.SpanID) +
+		len(e.XRequestIDRequest)
+	for i := range e.Attributes {
+		n += len(e.Attributes[i].Value)
+	}
+	return n
+}
+
 // newPending returns an empty request of c that started at atNanos; push puts it in the lists.
 func (c *Conn) newPending(atNanos int64, seq uint32) *pending {
 	t := c.t
@@ -98,7 +109,8 @@ func (c *Conn) push(pd *pending) {
 		c.owe()
 		c.giveUp(c.first)
 	}
-	if t.m.Pending >= t.o.MaxTotalPending {
+	pd.size = pd.ex.textBytes()
+	for t.m.Pending >= t.o.MaxTotalPending || t.m.Pending > 0 && t.m.PendingBytes+pd.size > t.o.MaxPendingBytes {
 		oldest := t.waiting[c.Proto].first
 		if oldest == nil { // all of them are of other protocols
 			for i := range t.waiting {
@@ -124,6 +136,7 @@ func (c *Conn) push(pd *pending) {
 	c.last = pd
 	c.waiting++
 	t.m.Pending++
+	t.m.PendingBytes += pd.size
 	t.waiting[c.Proto].add(pd)
 }
 
@@ -144,6 +157,7 @@ func (c *Conn) unlink(pd *pending) {
 	pd.next = nil
 	c.waiting--
 	c.t.m.Pending--
+	c.t.m.PendingBytes -= pd.size
 	c.t.waiting[c.Proto].remove(pd)
 }
 
