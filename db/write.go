@@ -2,8 +2,10 @@ package db
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/flowlake/flowlake/db/batch"
@@ -31,11 +33,12 @@ func (d *DB) Write(ctx context.Context, b *batch.Batch) error {
 		d.counts.refusedBad.Add(int64(b.N))
 		return err
 	}
-	if err := d.checkTags(b); err != nil {
+	known, err := d.referTags(b)
+	if err != nil {
 		d.counts.refusedTags.Add(int64(b.N))
 		return err
 	}
-	frame, err := batch.AppendFrame(nil, b)
+	frame, err := batch.AppendFrame(nil, known)
 	if err != nil {
 		d.counts.refusedBad.Add(int64(b.N))
 		return fmt.Errorf("write: %w: %w", ErrBadBatch, err)
@@ -193,24 +196,58 @@ func checkValues(c *schema.Column, v *batch.Vector) error {
 // maxValueBytes bounds one text value.
 const maxValueBytes = 16 << 20
 
-// checkTags refuses a batch whose new tag sets would pass the limit, before it is logged.
-func (d *DB) checkTags(b *batch.Batch) error {
+// tagReference begins a dictionary entry that names a tag set by its id. No tag-set encoding begins so: its first byte is
+// the length of a key.
+const tagReference = 0
+
+// referTags returns b with references in place of the tag sets that have ids: whoever applies the record has applied those
+// that gave them. It refuses a batch whose new tag sets would pass the limit.
+func (d *DB) referTags(b *batch.Batch) (*batch.Batch, error) {
 	fresh := 0
-	for _, v := range b.Cols {
+	out := *b
+	for i, v := range b.Cols {
 		if v == nil || v.Type != schema.TagSet {
 			continue
 		}
-		for i := range v.Dict.Len() {
-			if _, ok := d.tags.Lookup(v.Dict.At(i)); !ok {
+		data, offs := []byte(nil), []uint32{0}
+		for j := range v.Dict.Len() {
+			set := v.Dict.At(j)
+			if id, ok := d.tags.Lookup(set); ok {
+				data = binary.AppendUvarint(append(data, tagReference), uint64(id))
+			} else {
+				data = append(data, set...)
 				fresh++
 			}
+			offs = append(offs, uint32(len(data)))
 		}
+		if &out.Cols[0] == &b.Cols[0] {
+			out.Cols = slices.Clone(b.Cols)
+		}
+		out.Cols[i] = &batch.Vector{Type: v.Type, Codes: v.Codes, Dict: batch.NewDict(data, offs)}
 	}
 	if have := d.tags.Len(); fresh > 0 && have+fresh > d.opts.MaxTagSets {
-		return fmt.Errorf("write: %d new tag sets beside %d, the limit is %d; find the tag that varies with SHOW TAG KEYS: %w",
+		return nil, fmt.Errorf("write: %d new tag sets beside %d, the limit is %d; find the tag that varies with SHOW TAG KEYS: %w",
 			fresh, have, d.opts.MaxTagSets, ErrTooManyTagSets)
 	}
-	return nil
+	return &out, nil
+}
+
+// tagID is the id of a dictionary entry of a record that is being applied: the one it refers to, or the one that its set
+// has or gets.
+func (d *DB) tagID(entry []byte) (uint32, error) {
+	if len(entry) > 0 && entry[0] == tagReference {
+		id, n := binary.Uvarint(entry[1:])
+		if n != len(entry)-1 || id >= uint64(d.tags.Len()) {
+			return 0, fmt.Errorf("reference to tag set %d of %d: %w", id, d.tags.Len(), batch.ErrBadFrame)
+		}
+		return uint32(id), nil
+	}
+	id, _, err := d.tags.Intern(entry)
+	if errors.Is(err, tags.ErrTooManySets) {
+		d.counts.tagOverflow.Add(1) // the empty set: the rows stay, their tags do not
+		return 0, nil
+	}
+	return id, err
 }
 
 // admit waits until unflushed rows are under their bound.
@@ -277,13 +314,9 @@ func (d *DB) apply(index uint64, rec []byte) error {
 		}
 		ids := make([]uint32, dict.Len())
 		for i := range ids {
-			id, _, err := d.tags.Intern(dict.At(i))
-			if errors.Is(err, tags.ErrTooManySets) {
-				d.counts.tagOverflow.Add(1) // the empty set: the rows stay, their tags do not
-			} else if err != nil {
+			if ids[i], err = d.tagID(dict.At(i)); err != nil {
 				return fmt.Errorf("tag set: %w", err)
 			}
-			ids[i] = id
 		}
 		e.IDs[col] = ids
 	}

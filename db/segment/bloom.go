@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/flowlake/flowlake/db/schema"
 )
 
 // Bloom filters are Parquet's split block filter (parquet-format, BloomFilter.md): blocks of 32 bytes, one bit set in
@@ -15,10 +17,25 @@ const bloomBlock = 32
 
 func bloomHash(v []byte) uint64 { return xxhash.Sum64(v) }
 
-func bloomHashInt(v int64) uint64 {
+// bloomHashInt is the hash of an integer in the width that its type has in the file.
+func bloomHashInt(v int64, t schema.Type) uint64 {
 	var b [8]byte
 	binary.LittleEndian.PutUint64(b[:], uint64(v))
+	if physicalOf(t) == pqInt32 {
+		return xxhash.Sum64(b[:4])
+	}
 	return xxhash.Sum64(b[:])
+}
+
+// hasBloom says whether a column gets a filter: text and integers do.
+func hasBloom(c *schema.Column) bool {
+	switch c.Type.Physical() {
+	case schema.Code:
+		return c.Bloom
+	case schema.Int64:
+		return c.Bloom && c.Type != schema.Boolean
+	}
+	return false
 }
 
 // bloomSize is the filter's size in bytes for n values: 8 to 16 bits each, a power of two, as some readers want.

@@ -325,9 +325,9 @@ func (w *columnWriter) intValues(p *pageMeta, e *encoder) ([]byte, error) {
 		}
 		p.min, p.max, p.flags = lo, hi, p.flags|pageRange
 	}
-	if w.col.Bloom {
+	if hasBloom(w.col) {
 		for _, x := range v {
-			w.hashes = append(w.hashes, bloomHashInt(x))
+			w.hashes = append(w.hashes, bloomHashInt(x, w.col.Type))
 		}
 	}
 	switch w.col.Type {

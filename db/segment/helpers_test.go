@@ -21,10 +21,10 @@ func everyType(tb testing.TB) *schema.Table {
 	t, err := schema.New(schema.Table{Name: "every", Columns: []schema.Column{
 		{Name: "time", Type: schema.Timestamp, Role: schema.Time},
 		{Name: "yes", Type: schema.Boolean},
-		{Name: "small", Type: schema.Integer},
+		{Name: "small", Type: schema.Integer, Bloom: true},
 		{Name: "big", Type: schema.BigInt},
 		{Name: "id", Type: schema.BigInt, Bloom: true},
-		{Name: "num", Type: schema.Double},
+		{Name: "num", Type: schema.Double, Bloom: true}, // without effect,
 		{Name: "text", Type: schema.Varchar},
 		{Name: "key", Type: schema.Varchar, Bloom: true},
 		{Name: "ip", Type: schema.Inet},

@@ -89,10 +89,10 @@ func (p *pruner) add(t *pred.Term) {
 		p.nothing = p.nothing || len(pt.equal) == 0
 	case t.Kind == pred.IntSet && bloom && len(t.Ints) <= 64:
 		for _, v := range t.Ints {
-			pt.hashes = append(pt.hashes, bloomHashInt(v))
+			pt.hashes = append(pt.hashes, bloomHashInt(v, pt.typ))
 		}
 	case t.Kind == pred.IntRange && bloom && t.Lo == t.Hi:
-		pt.hashes = []uint64{bloomHashInt(t.Lo)}
+		pt.hashes = []uint64{bloomHashInt(t.Lo, pt.typ)}
 	}
 	p.terms = append(p.terms, pt)
 }

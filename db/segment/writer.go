@@ -54,7 +54,7 @@ func (o *Options) fill(t *schema.Table) error {
 	def(&o.PageRows, 16<<10)
 	groupRows := maxGroupRows
 	for i := range t.Columns {
-		if t.Columns[i].Bloom { // a looked-up id should lead to few rows, and its dictionary stay small
+		if hasBloom(&t.Columns[i]) { // a looked-up id should lead to few rows, and its dictionary stay small
 			groupRows = maxGroupRows / 4
 		}
 	}
@@ -405,7 +405,7 @@ func (w *Writer) writeDictionary(c *columnWriter) error {
 
 // writeBloom writes the Bloom filter of a column's row group, if it has one.
 func (w *Writer) writeBloom(c *columnWriter, m *chunkMeta, s *chunkSums) error {
-	if !c.col.Bloom {
+	if !hasBloom(c.col) {
 		return nil
 	}
 	hashes := append(c.hashes, c.text.hashes...)
