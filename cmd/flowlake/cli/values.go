@@ -27,7 +27,7 @@ func (v *size) Set(s string) error {
 		}
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || f < 0 || f*float64(unit) >= 1<<62 {
+	if err != nil || !(f >= 0 && f*float64(unit) < 1<<62) {
 		return fmt.Errorf("%q is not a size such as 64MiB or 1GB", s)
 	}
 	*v = size(f * float64(unit))

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/reeflective/readline"
+	"github.com/reeflective/readline/inputrc"
 
 	"github.com/flowlake/flowlake/query/parse"
 )
@@ -77,6 +78,11 @@ func NewLineReader(s Session, historyFile string) (LineReader, error) {
 	rl := readline.NewShell()
 	rl.Prompt.Primary(func() string { return "flowlake> " })
 	rl.Prompt.Secondary(func() string { return "       -> " })
+	bindInterrupt(rl)
+	// the prompt begins its line: to ask the terminal where it is would lose keys that come before the answer
+	if err := rl.Config.Set("cursor-position-probe", false); err != nil {
+		return rl, fmt.Errorf("set up the terminal: %w", err)
+	}
 	rl.AcceptMultiline = func(line []rune) bool { return accept(string(line)) }
 	c := &Completer{Session: s}
 	rl.Completer = func(line []rune, cursor int) readline.Completions { return completions(c, line, cursor) }
@@ -86,6 +92,20 @@ func NewLineReader(s Session, historyFile string) (LineReader, error) {
 	}
 	rl.History.Add("statements", &history{h})
 	return rl, nil
+}
+
+// bindInterrupt has Ctrl-C give up what was typed. (The library's own binding does so for Ctrl-G only, and loses the key after it.)
+func bindInterrupt(rl *readline.Shell) {
+	const command = "give-up-line"
+	rl.Keymap.Register(map[string]func(){command: func() {
+		rl.Display.AcceptLine()
+		rl.History.Accept(false, false, readline.ErrInterrupt)
+	}})
+	for _, keymap := range []string{"emacs", "emacs-standard", "vi", "vi-insert", "vi-command", "vi-move"} {
+		if rl.Config.Binds[keymap] != nil {
+			rl.Config.Binds[keymap][inputrc.Unescape(`\C-c`)] = inputrc.Bind{Action: command}
+		}
+	}
 }
 
 // accept says whether what was typed is to be run: a command of the shell, a whole statement, nothing.
