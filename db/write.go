@@ -35,7 +35,11 @@ func (d *DB) Write(ctx context.Context, b *batch.Batch) error {
 	}
 	known, err := d.referTags(b)
 	if err != nil {
-		d.counts.refusedTags.Add(int64(b.N))
+		if errors.Is(err, ErrTooManyTagSets) {
+			d.counts.refusedTags.Add(int64(b.N))
+		} else {
+			d.counts.refusedBad.Add(int64(b.N))
+		}
 		return err
 	}
 	frame, err := batch.AppendFrame(nil, known)
@@ -182,7 +186,7 @@ func checkValues(c *schema.Column, v *batch.Vector) error {
 		switch {
 		case c.Type == schema.Inet && len(e) != 0 && len(e) != 16:
 			return fmt.Errorf("an address of %d bytes", len(e))
-		case c.Type == schema.TagSet || c.Type == schema.Map:
+		case c.Type == schema.Map:
 			if err := tags.Valid(e); err != nil {
 				return err
 			}
@@ -201,7 +205,7 @@ const maxValueBytes = 16 << 20
 const tagReference = 0
 
 // referTags returns b with references in place of the tag sets that have ids: whoever applies the record has applied those
-// that gave them. It refuses a batch whose new tag sets would pass the limit.
+// that gave them. It refuses a batch with tag sets that are none, or so many new ones that they would pass the limit.
 func (d *DB) referTags(b *batch.Batch) (*batch.Batch, error) {
 	fresh := 0
 	out := *b
@@ -214,6 +218,8 @@ func (d *DB) referTags(b *batch.Batch) (*batch.Batch, error) {
 			set := v.Dict.At(j)
 			if id, ok := d.tags.Lookup(set); ok {
 				data = binary.AppendUvarint(append(data, tagReference), uint64(id))
+			} else if err := tags.Valid(set); err != nil {
+				return nil, fmt.Errorf("write: column %s: %w: %w", b.Table.Columns[i].Name, err, ErrBadBatch)
 			} else {
 				data = append(data, set...)
 				fresh++
