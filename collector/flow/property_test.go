@@ -342,3 +342,32 @@ func TestDisorderedPacketsStayBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestLiveReportsAreOrdered: with a first report soon, and ends soon after it, reports still come in the order of time,
+// whether or not the clock ticks.
+func TestLiveReportsAreOrdered(t *testing.T) {
+	seeds(t, func(t *testing.T, rnd *rand.Rand) {
+		o := Options{FirstReport: time.Second, Timeouts: Timeouts{ClosedFIN: 500 * time.Millisecond, Opening: 1100 * time.Millisecond,
+			SingleDirection: 1300 * time.Millisecond, OpeningRST: 1050 * time.Millisecond}}
+		packets := randomTalks(rnd, 300)
+		for _, ticks := range []bool{false, true} {
+			r := &recorder{}
+			table := New(o, r)
+			for i := range packets {
+				if ticks && i > 0 {
+					for at := packets[i-1].TimeNanos; at < packets[i].TimeNanos; at += 1 + rnd.Int64N(second) {
+						table.Tick(at)
+					}
+				}
+				table.Packet(&packets[i])
+			}
+			table.Flush(table.now)
+			for i := range r.reports[1:] {
+				a, b := &r.reports[i], &r.reports[i+1]
+				if (b.TimeNanos < a.TimeNanos || b.TimeNanos == a.TimeNanos && b.FlowID <= a.FlowID) && table.m.Reused == 0 {
+					t.Fatalf("ticks %v: (%d, %x) after (%d, %x)", ticks, b.TimeNanos, b.FlowID, a.TimeNanos, a.FlowID)
+				}
+			}
+		}
+	})
+}

@@ -49,9 +49,12 @@ func (w *timers) remove(t *Table, f *Flow) {
 	}
 }
 
+// endOf is when f times out.
+func (t *Table) endOf(f *Flow) int64 { return f.last + t.timeouts[f.timeout] }
+
 // dueAt is when something is to be done for f.
 func (t *Table) dueAt(f *Flow) int64 {
-	due := f.last + t.timeouts[f.timeout]
+	due := t.endOf(f)
 	if !f.has(flagFirstDone) {
 		due = min(due, f.start+t.first)
 	}
@@ -71,14 +74,12 @@ func (t *Table) schedule(f *Flow) {
 func (t *Table) runTimers(now int64) {
 	for sec := t.timers.cursor; sec <= now/second; sec++ {
 		t.timers.cursor = sec
-		for t.runSlot(sec, now) {
-		}
+		t.runSlot(sec, now)
 	}
 }
 
-// runSlot does what is due until now in one slot, and moves the flows that have got a later time. It says whether a second
-// run may find more.
-func (t *Table) runSlot(sec, now int64) bool {
+// runSlot does what is due until now in one slot, and moves the flows that have got a later time.
+func (t *Table) runSlot(sec, now int64) {
 	todo := t.pending[:0]
 	for i := t.timers.heads[sec%wheelSlots]; i != 0; {
 		f := t.arena.at(i)
@@ -86,30 +87,33 @@ func (t *Table) runSlot(sec, now int64) bool {
 		switch {
 		case f.due <= now:
 			todo = append(todo, pending{f.due, f.id, f.index})
+			// After a first report the end may come in this slot too, among the others'.
+			if end := t.endOf(f); end > f.due && end <= now && end/second <= sec {
+				todo = append(todo, pending{end, f.id, f.index})
+			}
 		case f.due/second > sec:
 			t.timers.remove(t, f)
 			t.timers.add(t, f, f.due)
 		}
 	}
 	slices.SortFunc(todo, comparePending)
-	again := false
 	for _, d := range todo {
 		f := t.arena.at(d.flow)
-		timeout := f.last + t.timeouts[f.timeout]
-		if timeout <= d.at {
+		end := t.endOf(f)
+		if end <= d.at {
 			t.end(f, d.at, true)
 			continue
 		}
 		if !f.has(flagFirstDone) {
 			t.emit(f, d.at, CloseForcedReport)
 		}
-		t.timers.remove(t, f)
-		f.due = timeout
-		t.timers.add(t, f, f.due)
-		again = again || f.due <= now
+		f.due = end
+		if end > now || end/second > sec {
+			t.timers.remove(t, f)
+			t.timers.add(t, f, f.due)
+		}
 	}
 	t.pending = todo[:0]
-	return again
 }
 
 func comparePending(a, b pending) int {

@@ -252,7 +252,7 @@ func FuzzMessage(f *testing.F) {
 		var r Record
 		var dst []byte
 		for it := m.Records(); it.Next(&r); {
-			dst = m.AppendRecord(dst[:0], &r)
+			dst = m.AppendName(m.AppendRecord(dst[:0], &r), &r)
 		}
 	})
 }
