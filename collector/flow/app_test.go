@@ -345,3 +345,23 @@ func TestL7NewStreams(t *testing.T) {
 		}
 	}
 }
+
+// TestReportTellsWhatWaits: whoever stops looking learns of the flows and of the requests under way.
+func TestReportTellsWhatWaits(t *testing.T) {
+	k := newTalk().handshake()
+	k.say(0, 100*ms, 101, 501, httpRequest)
+	r := &recorder{}
+	table := New(Options{}, r)
+	for i := range k.packets {
+		table.Packet(&k.packets[i])
+	}
+	table.Report(t0 + second)
+	if len(r.exchanges) != 1 || r.exchanges[0].Kind != l7.KindRequest || r.exchanges[0].Status != l7.StatusUnknown ||
+		len(r.reports) != 1 || r.reports[0].CloseType != CloseForcedReport || r.reports[0].L7Requests != 1 || r.reports[0].L7Timeouts != 0 {
+		t.Errorf("%+v, %+v", r.exchanges, r.reports)
+	}
+	table.Packet(k.say(1, 2*second, 501, 101+uint32(len(httpRequest)), httpOK)) // it goes on all the same
+	if m := table.Metrics(); m.Open != 1 || len(r.exchanges) != 2 || r.exchanges[1].Kind != l7.KindResponse {
+		t.Errorf("%+v, %+v", m, r.exchanges)
+	}
+}

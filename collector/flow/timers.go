@@ -151,20 +151,9 @@ func (t *Table) advance(now int64) {
 
 // reportOpen reports every open flow.
 func (t *Table) reportOpen(at int64) {
-	todo := t.pending[:0]
-	for _, c := range t.arena.chunks {
-		for i := range c.flows {
-			if f := &c.flows[i]; f.index != 0 {
-				todo = append(todo, pending{at, f.id, f.index})
-			}
-		}
+	for _, d := range t.allOpen(at) {
+		t.emit(t.arena.at(d.flow), at, CloseForcedReport)
 	}
-	slices.SortFunc(todo, comparePending)
-	for _, d := range todo {
-		f := t.arena.at(d.flow)
-		t.emit(f, at, CloseForcedReport)
-	}
-	t.pending = todo[:0]
 }
 
 // Tick tells the Table that it is nowNanos, for want of packets. It does what is due, and may be called at any time: what
@@ -187,30 +176,42 @@ func (t *Table) Tick(nowNanos int64) {
 	t.runTimers(nowNanos)
 }
 
-// Report reports every open flow at nowNanos, as at the end of an interval: for those who stop looking while flows go on.
+// Report reports every open flow at nowNanos, as at the end of an interval, and the requests that wait for a response, with
+// unknown status: for those who stop looking while flows go on.
 func (t *Table) Report(nowNanos int64) {
 	t.Tick(nowNanos)
+	for _, d := range t.allOpen(t.now) {
+		if c := t.arena.conn(d.flow); *c != nil {
+			(*c).Close(d.at)
+			*c = nil
+			t.arena.at(d.flow).unanswered = 0
+		}
+	}
 	t.reportOpen(t.now)
+}
+
+// allOpen lists every open flow, in the order of id; the list is t.pending's memory.
+func (t *Table) allOpen(at int64) []pending {
+	todo := t.pending[:0]
+	for _, c := range t.arena.chunks {
+		for i := range c.flows {
+			if f := &c.flows[i]; f.index != 0 {
+				todo = append(todo, pending{at, f.id, f.index})
+			}
+		}
+	}
+	slices.SortFunc(todo, comparePending)
+	t.pending = todo[:0]
+	return todo
 }
 
 // Flush ends all open flows at nowNanos, or the newest packet's time if that is later, as their state has it; an
 // established connection that has not timed out by then gets a last forced report. The Table is as new afterwards, but for its counters and what it has learned about servers: packets of any time may follow.
 func (t *Table) Flush(nowNanos int64) {
 	t.Tick(min(max(nowNanos, t.now), maxNanos))
-	todo := t.pending[:0]
-	for _, c := range t.arena.chunks {
-		for i := range c.flows {
-			if f := &c.flows[i]; f.index != 0 {
-				todo = append(todo, pending{t.now, f.id, f.index})
-			}
-		}
-	}
-	t.pending = nil // end does not use it, but a handler's panic must not leave it half used
-	slices.SortFunc(todo, comparePending)
-	for _, d := range todo {
+	for _, d := range t.allOpen(t.now) {
 		t.end(t.arena.at(d.flow), d.at, false)
 	}
-	t.pending = todo[:0]
 	t.now, t.nextStep, t.timers.cursor, t.late = 0, 0, 0, 0
 	evicted := t.fragments.evicted
 	t.fragments = newLRU[fragmentKey, fragment](t.o.FragmentTableSize)
