@@ -47,7 +47,7 @@ func appendCSVField(dst, field []byte) []byte {
 	if len(field) == 0 {
 		return dst
 	}
-	if bytes.IndexAny(field, "\",\r\n") < 0 && field[0] != ' ' && field[len(field)-1] != ' ' {
+	if !bytes.ContainsAny(field, "\",\r\n") && field[0] != ' ' && field[len(field)-1] != ' ' {
 		return append(dst, field...)
 	}
 	dst = append(dst, '"')

@@ -5,18 +5,26 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flowlake/flowlake/collector"
+	"github.com/flowlake/flowlake/collector/capture"
 	"github.com/flowlake/flowlake/compat/api"
 	"github.com/flowlake/flowlake/db"
 	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/tags"
 	"github.com/flowlake/flowlake/db/vfs"
 	"github.com/flowlake/flowlake/ingest"
+	"github.com/flowlake/flowlake/ingest/enrich"
 	"github.com/flowlake/flowlake/query/render"
 )
 
@@ -227,5 +235,64 @@ func TestQueryLog(t *testing.T) {
 	}
 	if n := len(l.list()); n != recentQueries+1 {
 		t.Errorf("%d statements are remembered", n)
+	}
+}
+
+// A default address that is taken leaves the door closed; one that was asked for is an error.
+func TestListen(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	var out bytes.Buffer
+	f := &serverFlags{http: taken.Addr().String(), logFormat: "json"}
+	log := f.newLogger(&out)
+	if l, err := f.listen(log); l != nil || err != nil || !strings.Contains(out.String(), "stays closed") {
+		t.Errorf("default: %v %v %q", l, err, out.String())
+	}
+	f.httpAsked = true
+	if l, err := f.listen(log); l != nil || !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("asked for: %v %v", l, err)
+	}
+	f.http = "off"
+	if l, err := f.listen(log); l != nil || err != nil {
+		t.Errorf("off: %v %v", l, err)
+	}
+}
+
+func TestOwnTraffic(t *testing.T) {
+	for address, want := range map[string]capture.Rule{
+		"127.0.0.1:0": {Prefix: netip.MustParsePrefix("127.0.0.1/32"), Proto: 6},
+		"0.0.0.0:0":   {Proto: 6},
+	} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Port = l.Addr().(*net.TCPAddr).AddrPort().Port()
+		v := &server{listener: l}
+		if got := v.ownTraffic(); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %+v, want %+v", address, got, want)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := (&server{}).ownTraffic(); got != nil {
+		t.Errorf("closed door: %+v", got)
+	}
+}
+
+// A --tag wins over what is known of the host.
+func TestKnowHost(t *testing.T) {
+	v := &server{f: &serverFlags{tags: pairs{"env": "prod", "host": "named"}}, host: "real", catalogue: enrich.New(), log: slog.New(slog.DiscardHandler)}
+	v.knowHost()
+	a := netip.MustParseAddr("127.0.0.1").As16()
+	set := v.catalogue.Lookup(nil, a[:])
+	for key, want := range map[string]string{"env": "prod", "host": "named", "os": runtime.GOOS} {
+		if got, _ := tags.Get(set, key); string(got) != want {
+			t.Errorf("%s is %q, want %q", key, got, want)
+		}
 	}
 }
