@@ -51,7 +51,7 @@ func BenchmarkAppendLog(b *testing.B) {
 
 // headOf is the frames in a head, with their tag sets interned: what applying log records makes of them.
 func headOf(tb testing.TB, store *tags.Store, frames [][]byte) *head.Head {
-	h := head.New(time.Unix(0, 0))
+	h := head.New()
 	for i, f := range frames {
 		apply(tb, h, store, uint64(i+1), f)
 	}
@@ -80,7 +80,7 @@ func apply(tb testing.TB, h *head.Head, store *tags.Store, index uint64, frame [
 		}
 		e.IDs[col] = ids
 	}
-	h.Add(e)
+	h.Add(e, time.Unix(0, 0))
 }
 
 // BenchmarkAppendHead makes logged frames visible: open the frame, find the ids of its tag sets, add it to the head.
@@ -90,7 +90,7 @@ func BenchmarkAppendHead(b *testing.B) {
 	h := headOf(b, store, frames)
 	perRow(b, batchRows, func(i int) {
 		if i%1000 == 0 {
-			h = head.New(time.Unix(0, 0))
+			h = head.New()
 		}
 		apply(b, h, store, uint64(i+1), frames[i%batches])
 	})

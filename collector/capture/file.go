@@ -323,8 +323,8 @@ func (s *File) Close() error {
 	if s.closer != nil {
 		err = s.closer.Close()
 	}
-	s.run.Lock() // Run has ended
-	s.run.Unlock()
+	s.run.Lock() // until Run has ended
+	defer s.run.Unlock()
 	if err != nil {
 		return fmt.Errorf("close capture %s: %w", s.name, err)
 	}

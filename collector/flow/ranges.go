@@ -125,7 +125,7 @@ func (pe *peer) segmentSlow(pool *rangePool, s seqRange) seqVerdict {
 	case i < n && s.start < a[i].end:
 		if s.end > a[i].end {
 			a[i].end = s.end
-			i, n = joinUp(&a, i, n)
+			_, n = joinUp(&a, i, n)
 			pe.store(pool, &a, n)
 		}
 		return seqRetrans

@@ -167,10 +167,9 @@ func ParseTime(s string, loc *time.Location) (nanos int64, ok bool) {
 
 // castEval casts numbers as vectors.
 type castEval struct {
-	x     evaluator
-	to    schema.Type
-	out   batch.Vector
-	valid validity
+	x   evaluator
+	to  schema.Type
+	out batch.Vector
 }
 
 func compileCast(e *Cast, env *Env) evaluator {

@@ -112,8 +112,6 @@ type liftTable struct {
 	i64   []int64
 	f64   []float64
 	codes []uint32
-	null  uint8 // state of the result for a NULL argument
-	nullV Value
 }
 
 func (e *rowEval) lifted(v *batch.Vector, n int) (*batch.Vector, error) {

@@ -85,16 +85,6 @@ func tokenType(c antlr.Tree) int {
 	return -2
 }
 
-// has reports whether a direct child is a token of the type.
-func has(ctx antlr.Tree, typ int) bool {
-	for _, c := range ctx.GetChildren() {
-		if tokenType(c) == typ {
-			return true
-		}
-	}
-	return false
-}
-
 // ---- names ----
 
 // word returns the name in a leaf or a rule of one token.
@@ -156,9 +146,7 @@ func (b *builder) script(ctx *gen.ScriptContext) []ast.Statement {
 	var out []ast.Statement
 	for _, c := range ctx.GetChildren() {
 		if s, ok := c.(*gen.StatementContext); ok {
-			if st := b.statement(s); st != nil {
-				out = append(out, st)
-			}
+			out = append(out, b.statement(s))
 		}
 	}
 	return out
