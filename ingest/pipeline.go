@@ -28,11 +28,11 @@ type Enricher interface {
 	Enrich(b *batch.Batch) *batch.Batch
 }
 
-// Options tune a pipeline. The zero value of a field means its default.
+// Options tune a pipeline. The zero value of a field, or a negative one, means its default.
 type Options struct {
 	// Enricher adds tags; default none.
 	Enricher Enricher
-	// MaxRows is how many rows are put into one batch for the next sink. Default 16384.
+	// MaxRows is how many rows are put into one batch for the next sink, at most batch.MaxRows. Default 16384.
 	MaxRows int
 	// QueueBytes bounds the batches that wait, by their rough size in memory; past it Write waits for room. Default 128 MiB.
 	QueueBytes int64
@@ -41,6 +41,25 @@ type Options struct {
 	// Now is the clock; default time.Now.
 	Now func() time.Time
 }
+
+func (o *Options) ensureDefaults() {
+	if o.MaxRows <= 0 {
+		o.MaxRows = 16384
+	}
+	o.MaxRows = min(o.MaxRows, batch.MaxRows)
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = 128 << 20
+	}
+	if o.MaxFuture <= 0 {
+		o.MaxFuture = 10 * time.Minute
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+}
+
+// groupBytes bounds the batches that are put together, by their rough size in memory: merging copies them.
+const groupBytes = 16 << 20
 
 // Pipeline is a batch.Sink in front of another. Write returns when the next sink has taken the rows: an acknowledgement
 // passes through. Concurrent writes for one table travel on as one batch.
@@ -69,9 +88,10 @@ type waiting struct {
 }
 
 type metrics struct {
-	batches, rows, groups                atomic.Int64
-	droppedFuture                        atomic.Int64
-	refusedBad, refusedFull, refusedNext atomic.Int64
+	batches, rows, groups    atomic.Int64
+	droppedFuture            atomic.Int64
+	refusedBad, refusedFull  atomic.Int64
+	refusedNext, refusedShut atomic.Int64
 }
 
 // Metrics is what a pipeline has done.
@@ -80,7 +100,7 @@ type Metrics struct {
 	Batches, Rows, Groups int64
 	// Dropped is rows that were left out of an acknowledged batch, by cause: "future".
 	Dropped map[string]int64
-	// Refused is rows whose Write failed, by cause: "bad_rows", "queue_full", "store".
+	// Refused is rows whose Write failed, by cause: "bad_rows", "queue_full", "store" (the next sink's error), "closed".
 	Refused map[string]int64
 	// QueueBytes is what waits now.
 	QueueBytes int64
@@ -88,10 +108,11 @@ type Metrics struct {
 
 // New starts a pipeline in front of next. Close ends it.
 func New(next batch.Sink, opts ...func(*Options)) *Pipeline {
-	o := Options{MaxRows: 16384, QueueBytes: 128 << 20, MaxFuture: 10 * time.Minute, Now: time.Now}
+	var o Options
 	for _, f := range opts {
 		f(&o)
 	}
+	o.ensureDefaults()
 	ctx, stop := context.WithCancel(context.Background())
 	p := &Pipeline{o: o, next: next, queue: map[*schema.Table][]*waiting{}, room: make(chan struct{}),
 		kick: make(chan struct{}, 1), done: make(chan struct{}), ctx: ctx, stop: stop}
@@ -104,7 +125,7 @@ func (p *Pipeline) Write(ctx context.Context, b *batch.Batch) error {
 	if b == nil || b.N == 0 {
 		return nil
 	}
-	rows := int64(b.N)
+	rows := int64(max(b.N, 0))
 	b, err := p.validate(b)
 	if err != nil {
 		p.m.refusedBad.Add(rows)
@@ -118,7 +139,11 @@ func (p *Pipeline) Write(ctx context.Context, b *batch.Batch) error {
 	}
 	w := &waiting{b: b, size: sizeOf(b), reply: make(chan error, 1)}
 	if err := p.enqueue(ctx, w); err != nil {
-		p.m.refusedFull.Add(rows)
+		if errors.Is(err, ErrClosed) {
+			p.m.refusedShut.Add(int64(b.N))
+		} else {
+			p.m.refusedFull.Add(int64(b.N))
+		}
 		return err
 	}
 	// the rows are on their way: only their outcome counts, or the caller could not tell whether they were stored
@@ -131,23 +156,15 @@ func (p *Pipeline) Write(ctx context.Context, b *batch.Batch) error {
 	return nil
 }
 
-// validate checks what can be checked before rows of several senders are put together, and leaves out rows of the future.
+// validate checks what must hold before rows of several senders are put together, and leaves out rows of the future. What
+// the values are is left to the next sink, which refuses them for their sender alone.
 func (p *Pipeline) validate(b *batch.Batch) (*batch.Batch, error) {
-	if b.Table == nil {
-		return nil, fmt.Errorf("ingest: batch without a table: %w", ErrBadRows)
+	if err := batch.Check(b); err != nil {
+		return nil, fmt.Errorf("ingest: %w: %w", ErrBadRows, err)
 	}
 	t := b.Table
 	if len(b.Cols) <= t.TimeColumn || b.Cols[t.TimeColumn] == nil {
 		return nil, fmt.Errorf("ingest: rows of %s without a time: %w", t.Name, ErrBadRows)
-	}
-	for i, v := range b.Cols {
-		switch {
-		case v == nil:
-		case i >= len(t.Columns):
-			return nil, fmt.Errorf("ingest: %d columns, table %s has %d: %w", len(b.Cols), t.Name, len(t.Columns), ErrBadRows)
-		case v.Type.Physical() != t.Columns[i].Type.Physical() || v.Len() != b.N:
-			return nil, fmt.Errorf("ingest: column %s of %s: %d values of %s for %d rows: %w", t.Columns[i].Name, t.Name, v.Len(), v.Type, b.N, ErrBadRows)
-		}
 	}
 	limit := p.o.Now().Add(p.o.MaxFuture).UnixNano()
 	if _, hi, _ := b.TimeRange(); hi <= limit {
@@ -240,7 +257,7 @@ func (p *Pipeline) run() {
 	}
 }
 
-// take removes the batches of the table that has waited longest, up to MaxRows of them.
+// take removes the batches of the table that has waited longest, up to MaxRows rows and groupBytes of them.
 func (p *Pipeline) take() (group []*waiting, closed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -249,12 +266,13 @@ func (p *Pipeline) take() (group []*waiting, closed bool) {
 	}
 	t := p.order[0]
 	q := p.queue[t]
-	rows, n := 0, 0
-	for n < len(q) && (n == 0 || rows+q[n].b.N <= p.o.MaxRows) {
+	rows, size, n := 0, int64(0), 0
+	for n < len(q) && (n == 0 || rows+q[n].b.N <= p.o.MaxRows && size+q[n].size <= groupBytes) {
 		rows += q[n].b.N
-		p.bytes -= q[n].size
+		size += q[n].size
 		n++
 	}
+	p.bytes -= size
 	group = q[:n:n]
 	p.order = p.order[1:]
 	if n < len(q) {
@@ -268,21 +286,24 @@ func (p *Pipeline) take() (group []*waiting, closed bool) {
 	return group, p.closed
 }
 
-// store writes a group as one batch. When the sink refuses it, each is written alone, so that one sender's bad rows do not
-// take another's with them.
+// store writes a group as one batch. When that is refused, by the sink or because the batches do not go together, each is
+// written alone, so that one sender's bad rows do not take another's with them.
 func (p *Pipeline) store(group []*waiting) {
 	p.m.groups.Add(1)
+	if len(group) == 1 {
+		group[0].reply <- p.next.Write(p.ctx, group[0].b)
+		return
+	}
 	parts := make([]*batch.Batch, len(group))
 	for i, w := range group {
 		parts[i] = w.b
 	}
-	b := parts[0]
-	if len(parts) > 1 {
-		b = batch.Merge(parts)
+	b, err := batch.Merge(parts)
+	if err == nil {
+		err = p.next.Write(p.ctx, b)
 	}
-	err := p.next.Write(p.ctx, b)
 	for _, w := range group {
-		if len(parts) > 1 && errors.Is(err, batch.ErrRefused) {
+		if errors.Is(err, batch.ErrRefused) {
 			w.reply <- p.next.Write(p.ctx, w.b)
 		} else {
 			w.reply <- err
@@ -317,8 +338,9 @@ func (p *Pipeline) Metrics() Metrics {
 	p.mu.Unlock()
 	return Metrics{
 		Batches: p.m.batches.Load(), Rows: p.m.rows.Load(), Groups: p.m.groups.Load(),
-		Dropped:    map[string]int64{"future": p.m.droppedFuture.Load()},
-		Refused:    map[string]int64{"bad_rows": p.m.refusedBad.Load(), "queue_full": p.m.refusedFull.Load(), "store": p.m.refusedNext.Load()},
+		Dropped: map[string]int64{"future": p.m.droppedFuture.Load()},
+		Refused: map[string]int64{"bad_rows": p.m.refusedBad.Load(), "queue_full": p.m.refusedFull.Load(),
+			"store": p.m.refusedNext.Load(), "closed": p.m.refusedShut.Load()},
 		QueueBytes: queued,
 	}
 }

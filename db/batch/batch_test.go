@@ -198,7 +198,11 @@ func TestMergeIsTheRowsOfAll(t *testing.T) {
 			parts = append(parts, b)
 			want = append(want, rowsOf(b)...)
 		}
-		if got := rowsOf(Merge(parts)); fmt.Sprint(got) != fmt.Sprint(want) {
+		merged, err := Merge(parts)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if got := rowsOf(merged); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("seed %d:\n got %v\nwant %v", seed, got, want)
 		}
 	}

@@ -1,18 +1,44 @@
 package batch
 
-import "github.com/flowlake/flowlake/db/schema"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/flowlake/flowlake/db/schema"
+)
 
 // Concat appends rows of several batches of a table into one. Dictionaries are merged: the result's entries are distinct.
 // The zero value is ready for Reset; for one goroutine.
 type Concat struct {
 	dst   *Batch
 	dicts []DictBuilder
+	forms []form // per column: what its codes mean so far
 	lut   []uint32
 	n     int
 }
 
+// form says what the codes of a column mean. One column has one form: an id taken for a code would give a row the text or
+// the tags of another.
+type form uint8
+
+const (
+	formNone    form = iota // numbers, or nothing appended yet
+	formIDs                 // tag-set ids
+	formEntries             // codes of the column's dictionary
+)
+
+func formOf(v *Vector) form {
+	switch p := v.Type.Physical(); {
+	case p != schema.Code && p != schema.ID:
+		return formNone
+	case p == schema.ID && v.Dict == nil:
+		return formIDs
+	}
+	return formEntries
+}
+
 // Reset begins a concatenation of the given columns of a table into dst, whose memory is reused. dst.Cols becomes parallel
-// to columns.
+// to columns. What an earlier concatenation left unfinished is forgotten.
 func (c *Concat) Reset(t *schema.Table, columns []int, dst *Batch) {
 	c.dst, c.n = dst, 0
 	dst.Table, dst.N = t, 0
@@ -26,14 +52,30 @@ func (c *Concat) Reset(t *schema.Table, columns []int, dst *Batch) {
 		}
 		dst.Cols[i].Reset(t.Columns[col].Type, 0)
 	}
-	if len(c.dicts) < len(columns) {
-		c.dicts = make([]DictBuilder, len(columns))
+	for i := range c.dicts {
+		if c.dicts[i].Len() > 0 { // of one that was not finished
+			c.dicts[i].Seal()
+		}
 	}
+	for len(c.dicts) < len(columns) {
+		c.dicts = append(c.dicts, DictBuilder{})
+		c.forms = append(c.forms, formNone)
+	}
+	clear(c.forms)
 }
 
 // Append adds n rows of cols (parallel to the columns given to Reset): the rows listed, or all when rows is nil. A tag-set
-// column holds ids in all of them, or codes and a dictionary in all of them.
+// column holds ids in all of them, or codes and a dictionary in all of them. Mixing the two, other types than the table's
+// and texts without a dictionary are programming errors and panic, before anything is added; use Merge for batches of others.
 func (c *Concat) Append(cols []Vector, n int, rows []int32) {
+	if n == 0 {
+		return
+	}
+	for i := range cols {
+		if err := c.agree(i, &cols[i]); err != nil {
+			panic(fmt.Sprintf("batch: append to column %d of %s: %v", i, c.dst.Table.Name, err))
+		}
+	}
 	for i := range cols {
 		src, dst := &cols[i], c.dst.Cols[i]
 		switch {
@@ -49,6 +91,21 @@ func (c *Concat) Append(cols []Vector, n int, rows []int32) {
 		c.appendValid(dst, src, n, rows)
 	}
 	c.n += n
+}
+
+// agree settles the form of a column, or says why v has another one.
+func (c *Concat) agree(i int, v *Vector) error {
+	f := formOf(v)
+	switch {
+	case v.Type.Physical() != c.dst.Cols[i].Type.Physical():
+		return fmt.Errorf("values of %s in a column of %s", v.Type, c.dst.Cols[i].Type)
+	case f == formEntries && v.Dict == nil:
+		return errNoDict
+	case c.forms[i] != formNone && c.forms[i] != f:
+		return errors.New("tag-set ids beside tag sets")
+	}
+	c.forms[i] = f
+	return nil
 }
 
 func appendRows[T any](dst, src []T, rows []int32) []T {
@@ -109,9 +166,25 @@ func (c *Concat) appendValid(dst, src *Vector, n int, rows []int32) {
 	}
 }
 
-// Merge is all rows of some batches of one table, in order. Tag-set columns keep their dictionaries.
-func Merge(batches []*Batch) *Batch {
+// Merge is all rows of some batches of one table, in order. Tag-set columns come with their dictionaries and keep them. The
+// error wraps ErrRefused and says which batch is at fault: one that Check refuses, or one of another table.
+func Merge(batches []*Batch) (*Batch, error) {
+	if len(batches) == 0 {
+		return nil, errors.New("merge no batches")
+	}
 	t := batches[0].Table
+	for i, b := range batches {
+		if b.Table != t {
+			return nil, fmt.Errorf("merge batch %d of %d: another table: %w", i+1, len(batches), ErrRefused)
+		}
+		if err := Check(b); err != nil {
+			return nil, fmt.Errorf("merge batch %d of %d: %w: %w", i+1, len(batches), ErrRefused, err)
+		}
+	}
+	return merge(t, batches), nil
+}
+
+func merge(t *schema.Table, batches []*Batch) *Batch {
 	var columns []int
 	for i := range t.Columns {
 		for _, b := range batches {
@@ -147,6 +220,59 @@ func Merge(batches []*Batch) *Batch {
 	return out
 }
 
+var errNoDict = errors.New("codes without a dictionary")
+
+// Check says why a batch cannot travel, nil when it can: it has a table and at most its columns, each with a value of the
+// column's physical type for every row, a bitmap that covers the rows and only where NULLs may be, and codes that lie in
+// their dictionary. Tag-set ids without a dictionary mean nothing outside their database and are refused. What the values
+// themselves are is not looked at. It costs one pass over the codes.
+func Check(b *Batch) error {
+	switch {
+	case b.Table == nil:
+		return errors.New("no table")
+	case b.N < 0:
+		return fmt.Errorf("%d rows", b.N)
+	case len(b.Cols) > len(b.Table.Columns):
+		return fmt.Errorf("%d columns, table %s has %d", len(b.Cols), b.Table.Name, len(b.Table.Columns))
+	}
+	for i, v := range b.Cols {
+		if v == nil {
+			continue
+		}
+		if err := checkVector(&b.Table.Columns[i], v, b.N); err != nil {
+			return fmt.Errorf("column %s of %s: %w", b.Table.Columns[i].Name, b.Table.Name, err)
+		}
+	}
+	return nil
+}
+
+func checkVector(c *schema.Column, v *Vector, n int) error {
+	switch {
+	case v.Type.Physical() != c.Type.Physical():
+		return fmt.Errorf("values of %s in a column of %s", v.Type, c.Type)
+	case v.Len() != n:
+		return fmt.Errorf("%d values for %d rows", v.Len(), n)
+	case v.Valid != nil && !c.Nullable:
+		return errors.New("NULLs in a column that has none")
+	case v.Valid != nil && len(v.Valid) < (n+63)/64:
+		return fmt.Errorf("a validity bitmap of %d words for %d rows", len(v.Valid), n)
+	case formOf(v) == formNone || n == 0:
+		return nil
+	case v.Dict == nil:
+		return errNoDict
+	}
+	return checkCodes(v.Codes, v.Dict.Len())
+}
+
+// Bytes is the size of the dictionaries so far.
+func (c *Concat) Bytes() int {
+	n := 0
+	for i := range c.dst.Cols {
+		n += c.dicts[i].Bytes()
+	}
+	return n
+}
+
 // Rows is the number of rows appended so far.
 func (c *Concat) Rows() int { return c.n }
 
@@ -154,7 +280,7 @@ func (c *Concat) Rows() int { return c.n }
 func (c *Concat) Finish() {
 	c.dst.N = c.n
 	for i, v := range c.dst.Cols {
-		if v.Type.Physical() == schema.Code || c.dicts[i].Len() > 0 {
+		if v.Type.Physical() == schema.Code || c.forms[i] == formEntries {
 			v.Dict = c.dicts[i].Seal()
 		}
 	}

@@ -71,7 +71,8 @@ var (
 func isShared(a netip.Addr) bool { return shared.Contains(a) }
 
 // Enrich returns b with its tag columns set from its addresses, where the table has both and b lacks the tags. It works per
-// distinct address, not per row.
+// distinct address, not per row. Addresses that are no column of b.N codes and their dictionary are left alone: whoever
+// stores the batch refuses it.
 func (c *Catalogue) Enrich(b *batch.Batch) *batch.Batch {
 	out := c.side(b, "client_ip", "client_tags")
 	return c.side(out, "server_ip", "server_tags")
@@ -83,6 +84,9 @@ func (c *Catalogue) side(b *batch.Batch, ipName, tagsName string) *batch.Batch {
 		return b
 	}
 	src := b.Cols[ip]
+	if len(src.Codes) != b.N || src.Dict == nil {
+		return b
+	}
 	var dict batch.DictBuilder
 	lut := make([]uint32, src.Dict.Len())
 	var enc []byte
@@ -92,6 +96,9 @@ func (c *Catalogue) side(b *batch.Batch, ipName, tagsName string) *batch.Batch {
 	}
 	v := &batch.Vector{Type: schema.TagSet, Codes: make([]uint32, b.N)}
 	for i, code := range src.Codes {
+		if int(code) >= len(lut) {
+			return b
+		}
 		v.Codes[i] = lut[code]
 	}
 	v.Dict = dict.Seal()

@@ -76,3 +76,21 @@ func TestEnrichSetsTagsOfBothSides(t *testing.T) {
 		t.Error("a table without addresses was changed")
 	}
 }
+
+// TestEnrichLeavesBadAddressesAlone: a batch that is not what it claims is for the sink to refuse; here it must not panic.
+func TestEnrichLeavesBadAddressesAlone(t *testing.T) {
+	table := schema.Flows()
+	for what, v := range map[string]*batch.Vector{
+		"code beyond its dictionary": {Type: schema.Inet, Codes: []uint32{7}, Dict: batch.DictOf("0123456789abcdef")},
+		"no dictionary":              {Type: schema.Inet, Codes: []uint32{0}},
+		"too many rows":              {Type: schema.Inet, Codes: []uint32{0, 0}, Dict: batch.DictOf("0123456789abcdef")},
+		"too few rows":               {Type: schema.Inet, Dict: batch.DictOf("0123456789abcdef")},
+		"numbers":                    {Type: schema.BigInt, I64: []int64{1}},
+	} {
+		b := &batch.Batch{Table: table, N: 1, Cols: make([]*batch.Vector, len(table.Columns))}
+		b.Cols[table.MustColumn("client_ip")] = v
+		if out := New().Enrich(b); out != b {
+			t.Errorf("%s: tags were made of it", what)
+		}
+	}
+}
