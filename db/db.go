@@ -40,18 +40,24 @@ type DB struct {
 	tagsTo   uint32 // tag sets with ids below this are in tag files
 
 	compactMu sync.Mutex // held while a merge runs; it comes before commitMu
+	applyMu   sync.Mutex // serialises Apply; the log does that for Write
+	// doubtful are files of MANIFEST edits that may be on disk although their commit failed; guarded by commitMu.
+	doubtful []string
 
 	mu       sync.RWMutex // guards what follows
 	active   *head.Head
 	sealed   []*head.Head // oldest first
 	segments map[*schema.Table][]*segmentRef
-	applied  uint64        // index of the last applied entry
-	room     chan struct{} // closed and replaced whenever a head was flushed
-	closed   bool
+	applied  uint64 // index of the last applied entry
+	// quarantined are the segments that were set aside
+	quarantined []quarantined
+	room        chan struct{} // closed and replaced whenever a head was flushed
+	closed      bool
 
 	failed  atomic.Pointer[error] // why the database is read-only
 	counts  counters
 	flushes chan chan error // requests to the flusher
+	flushed chan struct{}   // closed when the flusher has ended
 	kick    chan struct{}   // a head was sealed
 	compact chan struct{}   // segments came
 	damaged chan damage
@@ -80,7 +86,7 @@ func Open(dir string, opts ...func(*Options)) (*DB, error) {
 	o.ensureDefaults()
 	d := &DB{
 		dir: dir, fs: o.FS, opts: o,
-		tags:     tags.New(tags.Limits{}),
+		tags:     tags.New(tags.Limits{MaxSets: o.MaxTagSets / 3 * 4}), // see tags.Store.Admits
 		cache:    segment.NewCache(0),
 		segments: map[*schema.Table][]*segmentRef{},
 		room:     make(chan struct{}),
@@ -88,7 +94,8 @@ func Open(dir string, opts ...func(*Options)) (*DB, error) {
 		kick:     make(chan struct{}, 1),
 		compact:  make(chan struct{}, 1),
 		damaged:  make(chan damage, 64),
-		active:   head.New(o.Now()),
+		active:   head.New(),
+		flushed:  make(chan struct{}),
 	}
 	if err := d.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", dir, err), d.release())
@@ -109,8 +116,8 @@ func (d *DB) open() error {
 	if err != nil {
 		return err
 	}
-	d.manifest = m
-	if err := d.removeOrphans(); err != nil {
+	d.manifest, d.quarantined = m, m.quarantine
+	if err := d.removeUnknown("tmp", nil); err != nil {
 		return err
 	}
 	if err := d.loadTags(); err != nil {
@@ -120,10 +127,12 @@ func (d *DB) open() error {
 		return err
 	}
 	d.applied = m.flushed
-	if d.opts.ExternalLog {
-		return nil
+	if !d.opts.ExternalLog {
+		if err := d.openLog(); err != nil {
+			return err
+		}
 	}
-	return d.openLog()
+	return d.removeOrphans() // last: only a MANIFEST that everything else agrees with may say what is left over
 }
 
 // prepareFolder makes the folder if need be, takes its lock and checks its version.
@@ -191,7 +200,7 @@ func (d *DB) refuseForeignFolder() error {
 	return nil
 }
 
-// removeOrphans empties tmp/ and deletes files that the MANIFEST does not name: left over from a crash.
+// removeOrphans deletes files that the MANIFEST does not name: left over from a crash.
 func (d *DB) removeOrphans() error {
 	known := map[string]bool{}
 	for p := range d.manifest.segments {
@@ -199,9 +208,6 @@ func (d *DB) removeOrphans() error {
 	}
 	for _, t := range d.manifest.tags {
 		known[t.Path] = true
-	}
-	if err := d.removeUnknown("tmp", nil); err != nil {
-		return err
 	}
 	for _, top := range []string{"tables", "tags"} {
 		if err := d.removeUnknown(top, known); err != nil {
@@ -258,6 +264,9 @@ func (d *DB) openLog() error {
 
 func (d *DB) replay() error {
 	flushed, first, next := d.manifest.flushed, d.log.FirstIndex(), d.log.NextIndex()
+	if first == 0 { // no records
+		first = next
+	}
 	if next <= flushed || first > flushed+1 {
 		return &CorruptionError{File: filepath.Join(d.dir, "wal"), Reason: fmt.Sprintf(
 			"records from %d on are expected, the log has %d to %d", flushed+1, first, next-1)}
@@ -267,7 +276,9 @@ func (d *DB) replay() error {
 			return fmt.Errorf("apply log record %d: %w", index, err)
 		}
 		for len(d.sealed) > 0 {
-			if err := d.flushOldest(); err != nil {
+			if err := d.flushOldest(); vfs.IsNoSpace(err) && d.unflushedLocked() < 2*d.opts.MemoryBytes {
+				return nil // a full disk: reads go on, the flusher tries again
+			} else if err != nil {
 				return err
 			}
 		}
@@ -284,6 +295,8 @@ func (d *DB) Close() error {
 		return ErrClosed
 	}
 	d.closed = true
+	close(d.room) // writers that wait learn of it
+	d.room = make(chan struct{})
 	d.mu.Unlock()
 	d.stop()
 	d.wg.Wait()
@@ -297,13 +310,18 @@ func (d *DB) release() error {
 	if d.log != nil {
 		errs = append(errs, d.log.Close())
 	}
+	d.compactMu.Lock() // a merge or flush that somebody asked for ends first
+	defer d.compactMu.Unlock()
+	d.commitMu.Lock()
+	defer d.commitMu.Unlock()
 	d.mu.Lock()
+	d.closed = true
 	for _, list := range d.segments {
 		for _, s := range list {
 			errs = append(errs, s.release())
 		}
 	}
-	d.segments = nil
+	clear(d.segments)
 	d.mu.Unlock()
 	if d.manifest != nil {
 		errs = append(errs, d.manifest.close())

@@ -22,6 +22,7 @@ const flushRetry = time.Second
 // flusher writes sealed heads to segments, oldest first, and seals heads that have become old.
 func (d *DB) flusher(ctx context.Context) {
 	defer d.wg.Done()
+	defer close(d.flushed)
 	tick := time.NewTicker(max(min(d.opts.HeadAge/4, 5*time.Second), time.Millisecond))
 	defer tick.Stop()
 	retry := time.NewTimer(0)
@@ -58,6 +59,8 @@ func (d *DB) Flush(ctx context.Context) error {
 	reply := make(chan error, 1)
 	select {
 	case d.flushes <- reply:
+	case <-d.flushed:
+		return ErrClosed
 	case <-ctx.Done():
 		return fmt.Errorf("flush: %w", ctx.Err())
 	}
@@ -94,23 +97,51 @@ func (d *DB) flushOldest() error {
 	h := d.sealed[0]
 	d.mu.RUnlock()
 	began := d.opts.Now()
-	d.commitMu.Lock()
-	defer d.commitMu.Unlock()
 	stats := h.Stats()
+	d.commitMu.Lock()
+	added, err := d.flushHead(h, stats)
+	d.commitMu.Unlock()
+	if err != nil {
+		return fmt.Errorf("flush records %d to %d: %w", stats.First, stats.Last, err)
+	}
+	var bytes int64
+	for _, s := range added {
+		bytes += s.Bytes
+	}
+	d.counts.flushes.Add(1)
+	d.counts.flushedRows.Add(stats.Rows)
+	d.counts.flushedBytes.Add(bytes)
+	if f := d.opts.Events.Flushed; f != nil {
+		f(len(added), stats.Rows, bytes, d.opts.Now().Sub(began))
+	}
+	select {
+	case d.compact <- struct{}{}:
+	default:
+	}
+	if d.log == nil {
+		return nil
+	}
+	if err := d.log.TruncateFront(stats.Last); err != nil {
+		d.backgroundError("drop flushed log records", err) // replay skips them; the next flush tries again
+	}
+	return nil
+}
+
+// flushHead is flushOldest while commitMu is held.
+func (d *DB) flushHead(h *head.Head, stats head.Stats) ([]segmentMeta, error) {
 	w := flushWriter{d: d, stats: stats}
 	e, err := w.write(h)
 	if err != nil {
-		w.discard()
-		return fmt.Errorf("flush records %d to %d: %w", stats.First, stats.Last, err)
+		d.removeFiles(w.paths)
+		return nil, err
 	}
 	refs, err := d.openRefs(e.Add)
 	if err != nil {
-		w.discard()
-		return fmt.Errorf("open flushed segments: %w", err)
+		d.removeFiles(w.paths)
+		return nil, fmt.Errorf("open new segments: %w", err)
 	}
-	if err := d.manifest.commit(e); err != nil {
-		// the edit may be on disk all the same: the files stay, and are left-overs if it is not
-		return errors.Join(fmt.Errorf("flush: %w", err), releaseAll(refs))
+	if err := d.commit(e, w.paths); err != nil {
+		return nil, errors.Join(err, releaseAll(refs))
 	}
 	if len(e.Tags) > 0 {
 		d.tagsTo = e.Tags[0].To
@@ -121,27 +152,30 @@ func (d *DB) flushOldest() error {
 	close(d.room)
 	d.room = make(chan struct{})
 	d.mu.Unlock()
-	d.counts.flushes.Add(1)
-	d.counts.flushedRows.Add(stats.Rows)
-	var bytes int64
-	for _, s := range e.Add {
-		bytes += s.Bytes
-	}
-	d.counts.flushedBytes.Add(bytes)
-	if f := d.opts.Events.Flushed; f != nil {
-		f(len(e.Add), stats.Rows, bytes, d.opts.Now().Sub(began))
-	}
-	select {
-	case d.compact <- struct{}{}:
+	return e.Add, nil
+}
+
+// commit makes an edit that adds some files. Their names stay taken when it fails in doubt: they are removed after a later
+// commit, which settles that the edit does not count. The caller holds commitMu.
+func (d *DB) commit(e *edit, files []string) error {
+	inDoubt, err := d.manifest.commit(e)
+	switch {
+	case err == nil:
+		d.removeFiles(d.doubtful)
+		d.doubtful = nil
+	case inDoubt:
+		d.doubtful = append(d.doubtful, files...)
 	default:
+		d.removeFiles(files)
 	}
-	if d.log == nil {
-		return nil
+	return err
+}
+
+// removeFiles removes files that belong to nothing; what cannot be removed is a left-over for the next start.
+func (d *DB) removeFiles(paths []string) {
+	for _, p := range paths {
+		_ = d.fs.Remove(p)
 	}
-	if err := d.log.TruncateFront(stats.Last); err != nil {
-		return fmt.Errorf("drop flushed log records: %w", err)
-	}
-	return nil
 }
 
 // flushWriter makes the segments of one head.
@@ -187,7 +221,8 @@ func (w *flushWriter) table(t *schema.Table, entries []*head.Entry) error {
 		w.concat.Reset(t, all, &w.rows)
 		first := entries[0].Index
 		last := first
-		for len(entries) > 0 && (w.concat.Rows() == 0 || w.concat.Rows()+entries[0].View.N <= w.d.opts.FlushRows) {
+		for len(entries) > 0 && (w.concat.Rows() == 0 ||
+			w.concat.Rows()+entries[0].View.N <= w.d.opts.FlushRows && w.concat.Bytes() < maxBatchText) {
 			if err := entries[0].Decode(&w.scratch, &w.concat); err != nil {
 				return err
 			}
@@ -222,13 +257,6 @@ func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 		}
 	}
 	return nil
-}
-
-// discard removes the files of a flush that came to nothing; what cannot be removed is a left-over for the next start.
-func (w *flushWriter) discard() {
-	for _, p := range w.paths {
-		_ = w.d.fs.Remove(p)
-	}
 }
 
 // segment writes some of the decoded rows as one segment.

@@ -23,10 +23,7 @@ func (d *DB) maintainer(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case g := <-d.damaged:
-			d.commitMu.Lock()
-			err := d.quarantine(g.path, g.reason)
-			d.commitMu.Unlock()
-			if err != nil {
+			if err := d.quarantine(g.path, g.reason); err != nil {
 				d.backgroundError("quarantine", err)
 			}
 			continue
@@ -65,17 +62,8 @@ func (d *DB) Compact(ctx context.Context) error {
 
 // expire drops the segments that are older than their table's retention.
 func (d *DB) expire() error {
-	now := d.opts.Now().UnixNano()
-	d.commitMu.Lock()
-	defer d.commitMu.Unlock()
-	var gone []segmentMeta
-	for _, s := range compact.Expired(d.candidates(), d.opts.retention, now) {
-		gone = append(gone, d.manifest.segments[s.ID])
-	}
-	if len(gone) == 0 {
-		return nil
-	}
-	if err := d.replaceSegments(gone, nil); err != nil {
+	gone, err := d.dropExpired()
+	if err != nil {
 		return fmt.Errorf("drop expired segments: %w", err)
 	}
 	for _, m := range gone {
@@ -85,6 +73,19 @@ func (d *DB) expire() error {
 		}
 	}
 	return nil
+}
+
+func (d *DB) dropExpired() ([]segmentMeta, error) {
+	d.commitMu.Lock()
+	defer d.commitMu.Unlock()
+	var gone []segmentMeta
+	for _, s := range compact.Expired(d.candidates(), d.opts.retention, d.opts.Now().UnixNano()) {
+		gone = append(gone, d.manifest.segments[s.ID])
+	}
+	if len(gone) == 0 {
+		return nil, nil
+	}
+	return gone, d.replaceSegments(gone, nil, nil)
 }
 
 // candidates are the segments in the form the policy takes.
@@ -106,7 +107,7 @@ func (d *DB) candidates() []compact.Segment {
 
 // replaceSegments makes one edit that drops and adds segments, and changes what scans see accordingly. The caller holds
 // commitMu.
-func (d *DB) replaceSegments(drop []segmentMeta, add []*segmentRef) error {
+func (d *DB) replaceSegments(drop []segmentMeta, add []*segmentRef, files []string) error {
 	e := &edit{NextSeq: d.manifest.nextSeq}
 	paths := map[string]bool{}
 	for _, m := range drop {
@@ -116,7 +117,7 @@ func (d *DB) replaceSegments(drop []segmentMeta, add []*segmentRef) error {
 	for _, s := range add {
 		e.Add = append(e.Add, s.meta)
 	}
-	if err := d.manifest.commit(e); err != nil {
+	if err := d.commit(e, files); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -164,23 +165,13 @@ func (d *DB) merge(ctx context.Context, job *compact.Job) error {
 	}
 	m, full, err := d.mergeInto(ctx, t, job.Day, readers, o, written)
 	if err != nil {
-		return d.mergeError(in, err)
+		return d.mergeError(ctx, in, err)
 	}
 	d.commitMu.Lock()
-	defer d.commitMu.Unlock()
-	out, err := d.openRef(m)
-	if err != nil {
+	did, err := d.replaceMerged(drop, m, full)
+	d.commitMu.Unlock()
+	if err != nil || !did {
 		return err
-	}
-	for _, s := range drop {
-		if _, ok := d.manifest.segments[s.Path]; !ok { // expired or set aside meanwhile
-			out.dropped.Store(true)
-			return out.release()
-		}
-	}
-	if err := d.replaceSegments(drop, []*segmentRef{out}); err != nil {
-		// the edit may be on disk all the same: the file stays, and is a left-over if it is not
-		return errors.Join(fmt.Errorf("replace by %s: %w", full, err), out.release())
 	}
 	d.counts.compactions.Add(1)
 	d.counts.compactedRows.Add(m.Rows)
@@ -189,6 +180,32 @@ func (d *DB) merge(ctx context.Context, job *compact.Job) error {
 		f(t.Name, len(in), m.Rows, m.Bytes, d.opts.Now().Sub(began))
 	}
 	return nil
+}
+
+// replaceMerged puts a merged segment in the place of its inputs, unless one of them went meanwhile (expired, set aside,
+// the database closed): then the file is removed. The caller holds commitMu.
+func (d *DB) replaceMerged(drop []segmentMeta, m segmentMeta, full string) (did bool, err error) {
+	out, err := d.openRef(m)
+	if err != nil {
+		d.removeFiles([]string{full})
+		return false, err
+	}
+	d.mu.RLock()
+	stale := d.closed
+	d.mu.RUnlock()
+	for _, s := range drop {
+		if _, ok := d.manifest.segments[s.Path]; !ok {
+			stale = true
+		}
+	}
+	if stale {
+		out.dropped.Store(true)
+		return false, out.release()
+	}
+	if err := d.replaceSegments(drop, []*segmentRef{out}, []string{full}); err != nil {
+		return false, errors.Join(fmt.Errorf("replace by %s: %w", full, err), out.release())
+	}
+	return true, nil
 }
 
 // acquireInputs takes references to a job's segments, in its order, as far as they are still there.
@@ -228,11 +245,13 @@ func (d *DB) mergeInto(ctx context.Context, t *schema.Table, day int64, in []*se
 	return newMeta(t, rel, o, info, written), full, nil
 }
 
-// mergeError has the damaged segments among in set aside when the merge failed because of one: none, if it cannot be told
-// which.
-func (d *DB) mergeError(in []*segmentRef, err error) error {
+// mergeError has the damaged segments among in set aside when the merge failed because of one.
+func (d *DB) mergeError(ctx context.Context, in []*segmentRef, err error) error {
+	if !errors.Is(err, segment.ErrCorrupt) {
+		return err
+	}
 	for _, s := range in {
-		if verr := s.reader.Verify(context.Background()); verr != nil {
+		if verr := s.reader.Verify(ctx); errors.Is(verr, segment.ErrCorrupt) {
 			return d.readError(s, verr)
 		}
 	}

@@ -126,6 +126,9 @@ func openManifest(fsys vfs.FS, dir string) (*manifest, error) {
 	name := filepath.Join(dir, manifestName)
 	f, err := fsys.OpenReadWrite(name)
 	if errors.Is(err, fs.ErrNotExist) {
+		if err := refuseLostManifest(fsys, dir); err != nil {
+			return nil, err
+		}
 		return m, m.rewrite()
 	} else if err != nil {
 		return nil, fmt.Errorf("open manifest: %w", err)
@@ -135,6 +138,20 @@ func openManifest(fsys vfs.FS, dir string) (*manifest, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return m, nil
+}
+
+// refuseLostManifest tells a first start from a MANIFEST that is gone: then there are files it named.
+func refuseLostManifest(fsys vfs.FS, dir string) error {
+	for _, sub := range []string{"tables", "tags"} {
+		names, err := fsys.List(filepath.Join(dir, sub))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("look for files of a lost manifest: %w", err)
+		}
+		if len(names) > 0 {
+			return &CorruptionError{File: filepath.Join(dir, manifestName), Reason: "it is missing, but " + sub + " has files"}
+		}
+	}
+	return nil
 }
 
 func (m *manifest) read(name string) error {
@@ -177,6 +194,8 @@ func readManifest(f io.ReaderAt, size int64, name string, fn func(off int64, e *
 	for off < size {
 		n, payload, err := readRecord(f, off, size)
 		switch {
+		case errors.Is(err, errTorn) && off == int64(len(manifestMagic)):
+			return off, bad(off, "first record: it was whole before the file got its name")
 		case errors.Is(err, errTorn):
 			return off, nil
 		case errors.Is(err, errDamaged):
@@ -255,42 +274,45 @@ func appendRecord(dst []byte, e *edit) ([]byte, error) {
 	if err != nil {
 		return dst, fmt.Errorf("encode manifest edit: %w", err)
 	}
+	if len(payload) > maxManifestRecord {
+		return dst, fmt.Errorf("encode manifest edit: %d bytes, at most %d", len(payload), maxManifestRecord)
+	}
 	var h [8]byte
 	binary.LittleEndian.PutUint32(h[:], uint32(len(payload)))
 	binary.LittleEndian.PutUint32(h[4:], recordCRC(h[:4], payload))
 	return append(append(dst, h[:]...), payload...), nil
 }
 
-// commit makes an edit durable and applies it. After an error the edit may or may not be on disk; the next commit
-// settles it by rewriting the file without it.
-func (m *manifest) commit(e *edit) error {
+// commit makes an edit durable and applies it. After an error the edit does not count; inDoubt says that it may be on disk
+// all the same, until the next commit has rewritten the file without it.
+func (m *manifest) commit(e *edit) (inDoubt bool, err error) {
 	if m.broken {
 		if err := m.rewrite(); err != nil {
-			return err
+			return false, err
 		}
 	}
 	next := m.clone()
 	if err := next.apply(e); err != nil {
-		return fmt.Errorf("manifest edit: %w", err)
+		return false, fmt.Errorf("manifest edit: %w", err)
 	}
 	rec, err := appendRecord(nil, e)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, err := m.f.WriteAt(rec, m.off); err != nil {
 		m.broken = true
-		return fmt.Errorf("write manifest: %w", err)
+		return true, fmt.Errorf("write manifest: %w", err)
 	}
 	if err := m.f.Sync(); err != nil {
 		m.broken = true
-		return fmt.Errorf("sync manifest: %w", err)
+		return true, fmt.Errorf("sync manifest: %w", err)
 	}
 	m.off += int64(len(rec))
 	m.contents = *next
 	if m.off > rewriteBytes && m.off > 4*int64(256*(len(m.segments)+len(m.tags)+1)) {
-		return m.rewrite()
+		_ = m.rewrite() // the edit counts already; a file that is too long is written anew another time
 	}
-	return nil
+	return false, nil
 }
 
 func (c *contents) clone() *contents {

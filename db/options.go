@@ -47,8 +47,8 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Events are callbacks for what happens in the background. Any may be nil. They run on the goroutine that does the work
-// and must return soon.
+// Events are callbacks for what happens in the background. Any may be nil. They run on the goroutine that does the work,
+// hold no lock of the database, and must return soon.
 type Events struct {
 	// Flushed is called after rows went from the log to segments.
 	Flushed func(segments int, rows, bytes int64, took time.Duration)
@@ -91,7 +91,8 @@ func def[T comparable](p *T, v T) {
 }
 
 func (o *Options) validate() error {
-	if o.HeadBytes < 0 || o.HeadAge < 0 || o.FlushRows < 0 || o.MaxTagSets < 0 || o.LogSegmentBytes < 0 || o.MaxWait < 0 {
+	if o.HeadBytes < 0 || o.HeadAge < 0 || o.FlushRows < 0 || o.MaxTagSets < 0 || o.LogSegmentBytes < 0 || o.MaxWait < 0 ||
+		o.MemoryBytes < 0 || o.CompactEvery < 0 {
 		return fmt.Errorf("open database: negative option: %+v", *o)
 	}
 	return nil

@@ -63,7 +63,7 @@ func (d *DB) Scan(ctx context.Context, req *pred.Request) (pred.Scan, error) {
 	}
 	entries = append(entries, d.active.Entries(t))
 	for _, seg := range d.segments[t] {
-		if seg.meta.MaxTime < req.From || seg.meta.MinTime >= req.To {
+		if seg.meta.MaxTime < req.From || seg.meta.MinTime >= req.To && req.To != pred.MaxTime {
 			if req.Stats != nil {
 				req.Stats.Segments.Add(1)
 				req.Stats.SegmentsPruned.Add(1)
@@ -156,6 +156,7 @@ func (d *DB) Segments() []SegmentInfo {
 			out = append(out, s.meta.info())
 		}
 	}
+	aside := d.quarantined
 	d.mu.RUnlock()
 	slices.SortFunc(out, func(a, b SegmentInfo) int {
 		if a.Path < b.Path {
@@ -163,9 +164,7 @@ func (d *DB) Segments() []SegmentInfo {
 		}
 		return 1
 	})
-	d.commitMu.Lock()
-	defer d.commitMu.Unlock()
-	for _, q := range d.manifest.quarantine {
+	for _, q := range aside {
 		out = append(out, SegmentInfo{Path: q.Path, State: "quarantined", Reason: q.Reason})
 	}
 	return out

@@ -3,6 +3,7 @@ package db
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"sync/atomic"
 
@@ -18,7 +19,7 @@ type segmentRef struct {
 	table  *schema.Table
 	reader *segment.Reader
 	full   string
-	fs     vfs.FS
+	fsys   vfs.FS
 	refs   atomic.Int64
 	// dropped is set before the database's own reference is released.
 	dropped atomic.Bool
@@ -32,7 +33,7 @@ func (s *segmentRef) release() error {
 	}
 	err := s.reader.Close()
 	if s.dropped.Load() {
-		err = errors.Join(err, s.fs.Remove(s.full))
+		err = errors.Join(err, s.fsys.Remove(s.full))
 	}
 	if err != nil {
 		return fmt.Errorf("release segment %s: %w", s.meta.Path, err)
@@ -58,7 +59,7 @@ func (d *DB) openRef(m segmentMeta) (*segmentRef, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &segmentRef{meta: m, table: t, reader: r, full: full, fs: d.fs}
+	s := &segmentRef{meta: m, table: t, reader: r, full: full, fsys: d.fs}
 	s.refs.Store(1)
 	return s, nil
 }
@@ -132,38 +133,46 @@ type damage struct {
 }
 
 // quarantine sets a segment aside: it is no longer read, its file is moved to quarantine/ for somebody to look at. The
-// caller holds commitMu, or is Open.
+// caller is the maintainer, or Open.
 func (d *DB) quarantine(path string, reason error) error {
+	d.commitMu.Lock()
+	did, err := d.setAside(path, reason)
+	d.commitMu.Unlock()
+	if f := d.opts.Events.Quarantined; did && f != nil {
+		f(path, reason)
+	}
+	return err
+}
+
+func (d *DB) setAside(path string, reason error) (did bool, err error) {
 	if _, ok := d.manifest.segments[path]; !ok {
-		return nil // found damaged by two scans
+		return false, nil // found damaged by two scans
 	}
 	from := filepath.Join(d.dir, filepath.FromSlash(path))
 	dir := filepath.Join(d.dir, "quarantine")
 	to := filepath.Join(dir, quarantineName(path))
 	if err := vfs.MkdirAllSync(d.fs, dir); err != nil {
-		return fmt.Errorf("set damaged segment %s aside: %w", path, err)
+		return false, fmt.Errorf("set damaged segment %s aside: %w", path, err)
 	}
 	// a second name first: whatever happens next, the file stays reachable
-	if err := d.fs.Link(from, to); err != nil {
-		return fmt.Errorf("set damaged segment %s aside: %w", path, err)
+	if err := d.fs.Link(from, to); err != nil && !errors.Is(err, fs.ErrExist) { // a first attempt may have come this far
+		return false, fmt.Errorf("set damaged segment %s aside: %w", path, err)
 	}
 	if err := vfs.SyncDir(d.fs, dir); err != nil {
-		return fmt.Errorf("set damaged segment %s aside: %w", path, err)
+		return false, fmt.Errorf("set damaged segment %s aside: %w", path, err)
 	}
-	if err := d.manifest.commit(&edit{Quarantine: []quarantined{{Path: path, Reason: reason.Error()}}}); err != nil {
-		return fmt.Errorf("set damaged segment %s aside: %w", path, err)
+	if err := d.commit(&edit{Quarantine: []quarantined{{Path: path, Reason: reason.Error()}}}, nil); err != nil {
+		return false, fmt.Errorf("set damaged segment %s aside: %w", path, err)
 	}
 	d.mu.Lock()
 	gone := d.removeSegmentsLocked(map[string]bool{path: true})
+	d.quarantined = d.manifest.quarantine
 	d.mu.Unlock()
 	d.counts.quarantined.Add(1)
-	if f := d.opts.Events.Quarantined; f != nil {
-		f(path, reason)
-	}
 	if len(gone) == 0 { // at start: it was never opened
-		return d.fs.Remove(from)
+		return true, d.fs.Remove(from)
 	}
-	return dropAll(gone)
+	return true, dropAll(gone)
 }
 
 func quarantineName(path string) string {

@@ -49,7 +49,8 @@ func (w *flushWriter) tags() error {
 	if from >= to {
 		return nil
 	}
-	rel := path.Join("tags", fmt.Sprintf("%d-%d.parquet", from, to))
+	rel := path.Join("tags", fmt.Sprintf("%d-%d-%d.parquet", from, to, w.d.manifest.nextSeq))
+	w.d.manifest.nextSeq++
 	_, err := w.file(rel, TagSetsTable, segment.Options{Sorted: true}, func(s *segment.Writer) error {
 		return appendTagSets(s, v, from, to, w.d.opts.Now().UnixNano())
 	})

@@ -1,10 +1,12 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -29,7 +31,7 @@ func (d *DB) Write(ctx context.Context, b *batch.Batch) error {
 	if err := d.usable(); err != nil {
 		return err
 	}
-	if err := d.check(b); err != nil {
+	if err := d.Check(b); err != nil {
 		d.counts.refusedBad.Add(int64(b.N))
 		return err
 	}
@@ -47,7 +49,11 @@ func (d *DB) Write(ctx context.Context, b *batch.Batch) error {
 		d.counts.refusedBad.Add(int64(b.N))
 		return fmt.Errorf("write: %w: %w", ErrBadBatch, err)
 	}
-	if err := d.admit(ctx); err != nil {
+	if len(frame) > maxFrameBytes {
+		d.counts.refusedBad.Add(int64(b.N))
+		return fmt.Errorf("write: %d rows are %d bytes encoded, at most %d go into one batch: %w", b.N, len(frame), maxFrameBytes, ErrBadBatch)
+	}
+	if err := d.admit(ctx, d.opts.MaxWait); err != nil {
 		d.counts.refusedBusy.Add(int64(b.N))
 		return err
 	}
@@ -76,8 +82,9 @@ func (d *DB) logError(err error) error {
 	return fmt.Errorf("write: %w", err)
 }
 
-// Apply applies a log entry that the caller has made durable in a log of its own (Options.ExternalLog): rec is a frame,
-// which the database keeps. Indexes ascend. After Open the caller applies the entries after Applied again. An index that is
+// Apply applies a log entry that the caller has made durable in a log of its own (Options.ExternalLog): rec is a frame
+// (batch.AppendFrame of a batch that Check accepts), which the database keeps. Indexes ascend; it waits while unflushed rows
+// fill their bound. After Open the caller applies the entries after Applied again. An index that is
 // in segments already is skipped.
 func (d *DB) Apply(index uint64, rec []byte) error {
 	if !d.opts.ExternalLog {
@@ -86,6 +93,11 @@ func (d *DB) Apply(index uint64, rec []byte) error {
 	if err := d.usable(); err != nil {
 		return err
 	}
+	if err := d.admit(context.Background(), 0); err != nil {
+		return err
+	}
+	d.applyMu.Lock()
+	defer d.applyMu.Unlock()
 	if index <= d.Applied() {
 		return nil
 	}
@@ -116,8 +128,8 @@ func (d *DB) readOnlyReason() error {
 	return nil
 }
 
-// check says whether a batch fits its table.
-func (d *DB) check(b *batch.Batch) error {
+// Check says whether a batch fits its table, as Write does before it logs it: ErrBadBatch with the reason, or nil.
+func (d *DB) Check(b *batch.Batch) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("write: %s: %w", fmt.Sprintf(format, args...), ErrBadBatch)
 	}
@@ -128,17 +140,24 @@ func (d *DB) check(b *batch.Batch) error {
 	if !ok {
 		return bad("there is no table %q", b.Table.Name)
 	}
+	if t != b.Table {
+		return bad("table %q has another definition in this database", t.Name)
+	}
 	if b.N > batch.MaxRows {
 		return bad("%d rows, at most %d go into one batch", b.N, batch.MaxRows)
 	}
 	if len(b.Cols) > len(t.Columns) {
 		return bad("%d columns, table %s has %d", len(b.Cols), t.Name, len(t.Columns))
 	}
+	text := 0
 	for i, v := range b.Cols {
 		if v == nil {
 			continue
 		}
 		c := &t.Columns[i]
+		if v.Dict != nil {
+			text += v.Dict.Bytes()
+		}
 		switch {
 		case v.Type.Physical() != c.Type.Physical():
 			return bad("column %s is %s, not %s", c.Name, c.Type, v.Type)
@@ -151,6 +170,9 @@ func (d *DB) check(b *batch.Batch) error {
 			return bad("column %s: %v", c.Name, err)
 		}
 	}
+	if text > maxBatchText {
+		return bad("%d bytes of text, at most %d go into one batch", text, maxBatchText)
+	}
 	if len(b.Cols) <= t.TimeColumn || b.Cols[t.TimeColumn] == nil {
 		return bad("no values for the time column %s", t.Columns[t.TimeColumn].Name)
 	}
@@ -161,12 +183,16 @@ func (d *DB) check(b *batch.Batch) error {
 func checkValues(c *schema.Column, v *batch.Vector) error {
 	switch c.Type.Physical() {
 	case schema.Int64:
-		if c.Type != schema.Integer {
-			return nil
+		lo, hi := int64(math.MinInt64), int64(math.MaxInt64)
+		switch c.Type {
+		case schema.Integer:
+			lo, hi = math.MinInt32, math.MaxInt32
+		case schema.Boolean:
+			lo, hi = 0, 1
 		}
 		for _, x := range v.I64 {
-			if x != int64(int32(x)) {
-				return fmt.Errorf("%d is out of the range of INTEGER", x)
+			if x < lo || x > hi {
+				return fmt.Errorf("%d is out of the range of %s", x, c.Type)
 			}
 		}
 		return nil
@@ -197,8 +223,13 @@ func checkValues(c *schema.Column, v *batch.Vector) error {
 	return nil
 }
 
-// maxValueBytes bounds one text value.
-const maxValueBytes = 16 << 20
+// maxValueBytes bounds one text value, maxBatchText the dictionaries of a batch: whoever decodes it holds them at once.
+// maxFrameBytes is what the log takes.
+const (
+	maxValueBytes = 16 << 20
+	maxBatchText  = 64 << 20
+	maxFrameBytes = 64 << 20
+)
 
 // tagReference begins a dictionary entry that names a tag set by its id. No tag-set encoding begins so: its first byte is
 // the length of a key.
@@ -207,7 +238,7 @@ const tagReference = 0
 // referTags returns b with references in place of the tag sets that have ids: whoever applies the record has applied those
 // that gave them. It refuses a batch with tag sets that are none, or so many new ones that they would pass the limit.
 func (d *DB) referTags(b *batch.Batch) (*batch.Batch, error) {
-	fresh := 0
+	var fresh [][]byte
 	out := *b
 	for i, v := range b.Cols {
 		if v == nil || v.Type != schema.TagSet {
@@ -218,11 +249,9 @@ func (d *DB) referTags(b *batch.Batch) (*batch.Batch, error) {
 			set := v.Dict.At(j)
 			if id, ok := d.tags.Lookup(set); ok {
 				data = binary.AppendUvarint(append(data, tagReference), uint64(id))
-			} else if err := tags.Valid(set); err != nil {
-				return nil, fmt.Errorf("write: column %s: %w: %w", b.Table.Columns[i].Name, err, ErrBadBatch)
 			} else {
 				data = append(data, set...)
-				fresh++
+				fresh = append(fresh, set)
 			}
 			offs = append(offs, uint32(len(data)))
 		}
@@ -231,9 +260,14 @@ func (d *DB) referTags(b *batch.Batch) (*batch.Batch, error) {
 		}
 		out.Cols[i] = &batch.Vector{Type: v.Type, Codes: v.Codes, Dict: batch.NewDict(data, offs)}
 	}
-	if have := d.tags.Len(); fresh > 0 && have+fresh > d.opts.MaxTagSets {
-		return nil, fmt.Errorf("write: %d new tag sets beside %d, the limit is %d; find the tag that varies with SHOW TAG KEYS: %w",
-			fresh, have, d.opts.MaxTagSets, ErrTooManyTagSets)
+	if len(fresh) == 0 {
+		return &out, nil
+	}
+	switch err := d.tags.Admits(fresh); {
+	case errors.Is(err, tags.ErrTooManySets):
+		return nil, fmt.Errorf("write: %d new tag sets: %w; find the tag that varies with SHOW TAG KEYS: %w", len(fresh), err, ErrTooManyTagSets)
+	case err != nil:
+		return nil, fmt.Errorf("write: %w: %w", err, ErrBadBatch)
 	}
 	return &out, nil
 }
@@ -256,19 +290,22 @@ func (d *DB) tagID(entry []byte) (uint32, error) {
 	return id, err
 }
 
-// admit waits until unflushed rows are under their bound.
-func (d *DB) admit(ctx context.Context) error {
+// admit waits until unflushed rows are under their bound, at most for so long; 0 waits until ctx ends.
+func (d *DB) admit(ctx context.Context, wait time.Duration) error {
 	var timeout <-chan time.Time
 	for {
 		d.mu.RLock()
-		full, room := d.unflushedLocked() >= d.opts.MemoryBytes, d.room
+		full, room, closed := d.unflushedLocked() >= d.opts.MemoryBytes, d.room, d.closed
 		d.mu.RUnlock()
+		if closed {
+			return ErrClosed
+		}
 		if !full {
 			return nil
 		}
 		if timeout == nil {
 			d.counts.stalls.Add(1)
-			t := time.NewTimer(d.opts.MaxWait)
+			t := time.NewTimer(cmp.Or(wait, math.MaxInt64))
 			defer t.Stop()
 			timeout = t.C
 		}
@@ -327,7 +364,7 @@ func (d *DB) apply(index uint64, rec []byte) error {
 		e.IDs[col] = ids
 	}
 	d.mu.Lock() // sealing must not come between, and Applied never runs ahead of what a scan sees
-	d.active.Add(e)
+	d.active.Add(e, d.opts.Now())
 	d.applied = index
 	full := d.active.Stats().Bytes >= d.opts.HeadBytes
 	d.mu.Unlock()
@@ -345,7 +382,7 @@ func (d *DB) seal() {
 		return
 	}
 	d.sealed = append(d.sealed[:len(d.sealed):len(d.sealed)], d.active)
-	d.active = head.New(d.opts.Now())
+	d.active = head.New()
 	select {
 	case d.kick <- struct{}{}:
 	default:

@@ -37,6 +37,14 @@ func (d *Dict) Len() int {
 	return len(d.offs) - 1
 }
 
+// Bytes is the size of all entries together.
+func (d *Dict) Bytes() int {
+	if d == nil {
+		return 0
+	}
+	return len(d.data)
+}
+
 // At is entry i, borrowed.
 func (d *Dict) At(i int) []byte { return d.data[d.offs[i]:d.offs[i+1]:d.offs[i+1]] }
 

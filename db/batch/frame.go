@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
+	"sync"
 
 	"github.com/flowlake/flowlake/db/enc"
 	"github.com/flowlake/flowlake/db/schema"
@@ -37,7 +39,15 @@ func AppendFrame(dst []byte, b *Batch) ([]byte, error) {
 	if b.N < 1 || b.N > MaxRows {
 		return dst, fmt.Errorf("encode %d rows of %s: %w", b.N, b.Table.Name, ErrTooLarge)
 	}
+	scratch := scratchPool.Get().(*encodeScratch)
+	defer scratchPool.Put(scratch)
+	headers, bodies, n, err := appendColumns(scratch.headers[:0], scratch.bodies[:0], b)
+	scratch.headers, scratch.bodies = headers, bodies
+	if err != nil {
+		return dst, err
+	}
 	start := len(dst)
+	dst = slices.Grow(dst, 64+len(b.Table.Name)+len(headers)+len(bodies))
 	dst = append(dst, frameMagic...)
 	dst = append(dst, 0, 0, 0, 0)
 	dst = binary.AppendUvarint(dst, uint64(len(b.Table.Name)))
@@ -46,18 +56,27 @@ func AppendFrame(dst []byte, b *Batch) ([]byte, error) {
 	lo, hi, _ := b.TimeRange()
 	dst = binary.AppendVarint(dst, lo)
 	dst = binary.AppendUvarint(dst, uint64(hi-lo))
+	dst = binary.AppendUvarint(dst, uint64(n))
+	dst = append(dst, headers...)
+	dst = append(dst, bodies...)
+	binary.LittleEndian.PutUint32(dst[start+4:], crc32.Checksum(dst[start+8:], castagnoli))
+	return dst, nil
+}
 
-	var bodies []byte
-	var headers []byte
-	n := 0
+// encodeScratch is where columns are encoded before their lengths are known, so that a frame is allocated once, at its size.
+type encodeScratch struct{ headers, bodies []byte }
+
+var scratchPool = sync.Pool{New: func() any { return new(encodeScratch) }}
+
+// appendColumns encodes the columns that are there: n of them.
+func appendColumns(headers, bodies []byte, b *Batch) (h, d []byte, n int, err error) {
 	for i, v := range b.Cols {
 		if v == nil {
 			continue
 		}
 		before := len(bodies)
-		var err error
 		if bodies, err = appendColumn(bodies, v, b.N); err != nil {
-			return dst[:start], fmt.Errorf("encode %s.%s: %w", b.Table.Name, b.Table.Columns[i].Name, err)
+			return headers, bodies, 0, fmt.Errorf("encode %s.%s: %w", b.Table.Name, b.Table.Columns[i].Name, err)
 		}
 		typ := byte(v.Type)
 		if v.Valid != nil {
@@ -68,11 +87,7 @@ func AppendFrame(dst []byte, b *Batch) ([]byte, error) {
 		headers = binary.AppendUvarint(headers, uint64(len(bodies)-before))
 		n++
 	}
-	dst = binary.AppendUvarint(dst, uint64(n))
-	dst = append(dst, headers...)
-	dst = append(dst, bodies...)
-	binary.LittleEndian.PutUint32(dst[start+4:], crc32.Checksum(dst[start+8:], castagnoli))
-	return dst, nil
+	return headers, bodies, n, nil
 }
 
 func appendColumn(dst []byte, v *Vector, n int) ([]byte, error) {

@@ -25,9 +25,8 @@ type Entry struct {
 // Head is a run of applied records of all tables. Add is for one goroutine, everything else is safe for concurrent use.
 // Entries are never removed: a head is sealed, flushed and dropped whole.
 type Head struct {
-	created time.Time
-
-	mu sync.RWMutex // guards all below
+	mu      sync.RWMutex // guards all below
+	created time.Time    // of the first entry
 	// entries by table; the slices only grow, so a reader's copy of a slice header is a snapshot
 	tables      map[*schema.Table][]*Entry
 	bytes       int64
@@ -35,18 +34,23 @@ type Head struct {
 	first, last uint64
 }
 
-// New makes an empty head; created is its age's beginning.
-func New(created time.Time) *Head {
-	return &Head{created: created, tables: map[*schema.Table][]*Entry{}}
+// New makes an empty head.
+func New() *Head { return &Head{tables: map[*schema.Table][]*Entry{}} }
+
+// Created is when the first entry was added; the zero time for an empty head.
+func (h *Head) Created() time.Time {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.created
 }
 
-// Created is the time given to New.
-func (h *Head) Created() time.Time { return h.created }
-
 // Add publishes an entry. Indexes ascend.
-func (h *Head) Add(e *Entry) {
+func (h *Head) Add(e *Entry, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.first == 0 {
+		h.created = now
+	}
 	t := e.View.Table
 	h.tables[t] = append(h.tables[t], e)
 	h.bytes += int64(len(e.View.Bytes()))

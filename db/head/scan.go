@@ -22,7 +22,7 @@ func Units(entries []*Entry, req *pred.Request) []Unit {
 		if req.Stats != nil {
 			req.Stats.HeadBatches.Add(1)
 		}
-		if e.View.MaxTime < req.From || e.View.MinTime >= req.To {
+		if e.View.MaxTime < req.From || e.View.MinTime >= req.To && req.To != pred.MaxTime {
 			us = cut(us, entries[start:i])
 			start, rows = i+1, 0
 			continue
@@ -108,8 +108,11 @@ func (e *Entry) selectRows(req *pred.Request, s *Scratch) (n int, rows []int32, 
 		st.BytesRead.Add(int64(len(e.View.Bytes())))
 		defer func() { st.RowsMatched.Add(int64(n)) }()
 	}
-	if e.View.MinTime < req.From || e.View.MaxTime >= req.To {
+	if e.View.MinTime < req.From || e.View.MaxTime >= req.To && req.To != pred.MaxTime {
 		t := pred.Term{Column: req.Table.TimeColumn, Kind: pred.IntRange, Lo: req.From, Hi: req.To - 1}
+		if req.To == pred.MaxTime {
+			t.Hi = pred.MaxTime
+		}
 		if n, rows, err = e.apply(&t, n, rows, s); err != nil || n == 0 {
 			return n, rows, err
 		}

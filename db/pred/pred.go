@@ -19,7 +19,8 @@ type Request struct {
 	Table *schema.Table
 	// Columns are the ordinals of the columns to return, in this order; none asks for row counts only.
 	Columns []int
-	// From and To bound the time column: From <= time < To. Use MinTime and MaxTime for no bound.
+	// From and To bound the time column: From <= time < To. MinTime and MaxTime stand for no bound: with To == MaxTime
+	// a row at MaxTime is in, too.
 	From, To int64
 	// Terms must all hold. Storage evaluates them exactly; it also uses them to skip segments and pages.
 	Terms []Term

@@ -1,6 +1,9 @@
 package schema
 
-import "time"
+import (
+	"sync"
+	"time"
+)
 
 const day = 24 * time.Hour
 
@@ -33,7 +36,9 @@ func must(t *Table, err error) *Table {
 }
 
 // Flows is the definition of the table flows: one row per flow per report.
-func Flows() *Table {
+func Flows() *Table { return flows() }
+
+var flows = sync.OnceValue(func() *Table {
 	return must(New(Table{Name: "flows", Retention: 3 * day, Doc: "one row per flow per report: each minute while it is open, and at its end", Columns: []Column{
 		timeColumn("time of the report: the last packet of the flow in it"),
 		key("start_time", Timestamp, "first packet of the flow"),
@@ -105,10 +110,12 @@ func Flows() *Table {
 		key("client_tags", TagSet, "tags of the client; in SQL client.<key>"),
 		key("server_tags", TagSet, "tags of the server; in SQL server.<key>"),
 	}}, "time/1m", "server_tags", "client_tags", "server_ip", "client_ip", "server_port", "time"))
-}
+})
 
 // Spans is the definition of the table spans: one row per request, from any source.
-func Spans() *Table {
+func Spans() *Table { return spans() }
+
+var spans = sync.OnceValue(func() *Table {
 	return must(New(Table{Name: "spans", Retention: 3 * day, Doc: "one row per request (request and response merged), from any source", Columns: []Column{
 		timeColumn("start of the request"),
 		key("end_time", Timestamp, "time of the response"),
@@ -168,19 +175,23 @@ func Spans() *Table {
 		key("client_tags", TagSet, "tags of the client; in SQL client.<key>"),
 		key("server_tags", TagSet, "tags of the server; in SQL server.<key>"),
 	}}, "time/1m", "server_tags", "client_tags", "endpoint", "time"))
-}
+})
 
 // Samples is the definition of the table samples: Prometheus, Influx and OTLP metrics.
-func Samples() *Table {
+func Samples() *Table { return samples() }
+
+var samples = sync.OnceValue(func() *Table {
 	return must(New(Table{Name: "samples", Retention: 7 * day, Doc: "metric samples: one value of one series at one time", Columns: []Column{
 		timeColumn("time of the sample"),
 		key("tags", TagSet, "labels of the series, its name as __name__; in SQL tag.<key>"),
 		{Name: "value", Type: Double, Role: Gauge, Doc: "the value"},
 	}}, "tags", "time"))
-}
+})
 
 // Logs is the definition of the table logs.
-func Logs() *Table {
+func Logs() *Table { return logs() }
+
+var logs = sync.OnceValue(func() *Table {
 	return must(New(Table{Name: "logs", Retention: 30 * day, Doc: "log records", Columns: []Column{
 		timeColumn("time of the record"),
 		key("severity", Varchar, "trace, debug, info, warn, error or fatal"),
@@ -190,13 +201,15 @@ func Logs() *Table {
 		key("tags", TagSet, "tags of the sender; in SQL tag.<key>"),
 		key("attributes", Map, "further attributes"),
 	}}, "time/1m", "tags", "time"))
-}
+})
 
 // Builtin is the registry of all built-in tables.
-func Builtin() *Registry {
+func Builtin() *Registry { return builtin() }
+
+var builtin = sync.OnceValue(func() *Registry {
 	r, err := NewRegistry(Flows(), Spans(), Samples(), Logs())
 	if err != nil {
 		panic(err) // as in must
 	}
 	return r
-}
+})

@@ -179,6 +179,43 @@ func (s *Store) load(id uint32, enc []byte) error {
 	return nil
 }
 
+// Admits says whether the sets that are not in the store yet fit into three quarters of its limits: a check to make before
+// they are promised to somebody. The last quarter is for those who were told so at the same time. It fails with what Valid
+// says of a set, or with ErrTooManySets; nothing is added or counted.
+func (s *Store) Admits(sets [][]byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, size := int64(s.n.Load()), s.bytes.Load()
+	fresh := map[string]bool{}
+	for _, enc := range sets {
+		if _, ok := s.Lookup(enc); ok {
+			continue
+		}
+		if err := Valid(enc); err != nil {
+			return err
+		}
+		n++
+		size += 2 * int64(len(enc))
+		for rest := enc; len(rest) > 0; {
+			var name []byte
+			name, _, rest, _ = next(rest)
+			if s.byName[string(name)] == nil {
+				fresh[string(name)] = true
+			}
+		}
+	}
+	l := &s.limits
+	switch {
+	case n > int64(l.MaxSets)/4*3+3:
+		return fmt.Errorf("%w: %d, the limit is %d", ErrTooManySets, n, l.MaxSets/4*3)
+	case size > l.MaxBytes/4*3:
+		return fmt.Errorf("%w: %d bytes of them, the limit is %d", ErrTooManySets, size, l.MaxBytes/4*3)
+	case len(fresh) > 0 && len(s.byName)+len(fresh) > l.MaxKeys/4*3:
+		return fmt.Errorf("%w: %d distinct keys, the limit is %d", ErrTooManySets, len(s.byName)+len(fresh), l.MaxKeys/4*3)
+	}
+	return nil
+}
+
 // admit checks the limits for one more set; mu is held.
 func (s *Store) admit(enc []byte) error {
 	if int(s.n.Load()) >= s.limits.MaxSets {

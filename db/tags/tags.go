@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Limits of one set.
@@ -24,6 +25,8 @@ const (
 var (
 	// ErrMalformed is returned when bytes are not the canonical encoding of a tag set.
 	ErrMalformed = errors.New("tags: malformed tag set")
+	// ErrNotUTF8 is returned for a key or value that is not UTF-8: other engines read tags as text.
+	ErrNotUTF8 = errors.New("tags: not UTF-8")
 	// ErrTooManyKeys is returned when a set has more than MaxKeys pairs.
 	ErrTooManyKeys = errors.New("tags: too many keys in a tag set")
 	// ErrKeyTooLong is returned when a key has more than MaxKeyBytes bytes.
@@ -140,6 +143,8 @@ func Valid(enc []byte) error {
 			return fmt.Errorf("%w: %q has %d bytes, at most %d", ErrValueTooLong, key, len(value), MaxValueBytes)
 		case len(key) == 0 || len(value) == 0:
 			return fmt.Errorf("%w: pair %d has an empty key or value", ErrMalformed, n)
+		case !utf8.Valid(key) || !utf8.Valid(value):
+			return fmt.Errorf("%w: %q", ErrNotUTF8, key)
 		case bytes.Compare(prev, key) >= 0:
 			return fmt.Errorf("%w: key %q after %q", ErrMalformed, key, prev)
 		}
