@@ -39,10 +39,15 @@ type Options struct {
 	// Flow are the flow tables' options. Where they leave these open, flows are shown to those who watch live: a first
 	// report after 1 s, ended connections and answered look-ups after 500 ms.
 	Flow flow.Options
-	// QueueBatches bounds the batches that wait for the sink. Default 64.
-	QueueBatches int
+	// QueueBytes bounds the batches that wait for the sink, by the memory they take; what does not fit is dropped and
+	// counted. A flow's report takes 400 to 600 bytes, and all open flows are reported at the same moment, each minute.
+	// Default 256 MiB.
+	QueueBytes int64
 	// SealEvery is how long rows wait to share a batch. Default 200 ms.
 	SealEvery time.Duration
+	// StopTimeout bounds how long Run goes on after capture has ended, to hand over what it has; what is left then is
+	// dropped and counted. A Write that does not heed its context is waited for all the same. Default 10 s.
+	StopTimeout time.Duration
 	// Error is told about failures that capture goes on after; default nobody. It may be called from several goroutines.
 	Error func(error)
 }
@@ -58,8 +63,11 @@ func (o *Options) ensureDefaults() {
 	if o.Tables == nil {
 		o.Tables = schema.Builtin()
 	}
-	if o.QueueBatches <= 0 {
-		o.QueueBatches = 64
+	if o.QueueBytes <= 0 {
+		o.QueueBytes = 256 << 20
+	}
+	if o.StopTimeout <= 0 {
+		o.StopTimeout = 10 * time.Second
 	}
 	if o.SealEvery <= 0 {
 		o.SealEvery = 200 * time.Millisecond
@@ -89,10 +97,10 @@ type Collector struct {
 	sink    batch.Sink
 	sources []capture.Source
 	workers []*liveWorker
-	queue   chan *batch.Batch
+	queue   *queue
 
-	rows, batches             atomic.Uint64
-	droppedQueue, droppedSink atomic.Uint64 // rows
+	rows, batches                          atomic.Uint64
+	droppedQueue, droppedSink, droppedStop atomic.Uint64 // rows
 }
 
 // liveWorker is a worker that its source's goroutine and a ticker share.
@@ -110,14 +118,19 @@ func New(sink batch.Sink, opts ...func(*Options)) (*Collector, error) {
 	for _, f := range opts {
 		f(&o)
 	}
-	o.ensureDefaults()
-	c := &Collector{o: o, sink: sink, queue: make(chan *batch.Batch, o.QueueBatches)}
-	for _, name := range o.Interfaces {
+	c := newCollector(sink, o)
+	for _, name := range c.o.Interfaces {
 		if err := c.open(name); err != nil {
 			return nil, errors.Join(err, c.close())
 		}
 	}
 	return c, nil
+}
+
+// newCollector is one without sources.
+func newCollector(sink batch.Sink, o Options) *Collector {
+	o.ensureDefaults()
+	return &Collector{o: o, sink: sink, queue: newQueue(o.QueueBytes)}
 }
 
 func (c *Collector) open(name string) error {
@@ -130,12 +143,22 @@ func (c *Collector) open(name string) error {
 	}
 	for _, l := range live {
 		c.sources = append(c.sources, l)
-		w := &liveWorker{place: &place{agent: c.o.Agent}}
-		if w.w, err = newWorker(c.o.Tables, w.place, c.o.Flow, c.enqueue); err != nil {
+	}
+	for range live {
+		if err := c.addWorker(); err != nil {
 			return err
 		}
-		c.workers = append(c.workers, w)
 	}
+	return nil
+}
+
+// addWorker makes the worker of a source.
+func (c *Collector) addWorker() (err error) {
+	w := &liveWorker{place: &place{agent: c.o.Agent}}
+	if w.w, err = newWorker(c.o.Tables, w.place, c.o.Flow, c.enqueue); err != nil {
+		return err
+	}
+	c.workers = append(c.workers, w)
 	return nil
 }
 
@@ -149,16 +172,14 @@ func (c *Collector) close() error {
 
 // enqueue never waits: capture comes first.
 func (c *Collector) enqueue(b *batch.Batch) error {
-	select {
-	case c.queue <- b:
-	default:
+	if !c.queue.put(b) {
 		c.droppedQueue.Add(uint64(b.N))
 	}
 	return nil
 }
 
-// Run captures until ctx ends, then hands on the rows of all flows still open, and closes the interfaces. It returns the
-// error that ended capture early, nil when ctx did. A Collector runs once.
+// Run captures until ctx ends, then hands on the rows of all flows still open, for StopTimeout at most, and closes the
+// interfaces. It returns the error that ended capture early, nil when ctx did. A Collector runs once.
 func (c *Collector) Run(ctx context.Context) error {
 	c.refresh()
 	capturing, stop := context.WithCancel(ctx)
@@ -175,17 +196,24 @@ func (c *Collector) Run(ctx context.Context) error {
 			}
 		}()
 	}
+	// storing does not end with ctx: what was captured is stored
+	storing, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
 	sender.Add(1)
-	go func() { defer sender.Done(); c.send() }()
+	go func() { defer sender.Done(); c.send(storing) }()
 	ticker.Add(1)
 	go func() { defer ticker.Done(); c.tick(capturing) }()
 	sources.Wait()
 	ticker.Wait()
+	defer time.AfterFunc(c.o.StopTimeout, giveUp).Stop()
 	for _, w := range c.workers {
-		w.finish()
+		c.finish(storing, w)
 	}
-	close(c.queue)
+	c.queue.close()
 	sender.Wait()
+	if n := c.droppedStop.Load(); n > 0 {
+		c.o.Error(fmt.Errorf("stop: %d rows could not be stored within %v", n, c.o.StopTimeout))
+	}
 	return errors.Join(append(errs, c.close())...)
 }
 
@@ -195,12 +223,21 @@ func (w *liveWorker) frames(b *capture.Batch) error {
 	return w.w.frames(b)
 }
 
-// finish reports all flows as they are: the collector stops, not they.
-func (w *liveWorker) finish() {
+// finish reports all flows as they are: the collector stops, not they. There are no more packets to be late for, so it
+// waits for room in the queue, until ctx ends.
+func (c *Collector) finish(ctx context.Context, w *liveWorker) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.w.emit = func(b *batch.Batch) error {
+		w.mu.Unlock() // for Metrics; nobody else enters w any more
+		defer w.mu.Lock()
+		if !c.queue.putWait(ctx, b) {
+			c.droppedStop.Add(uint64(b.N))
+		}
+		return nil
+	}
 	w.w.table.Report(time.Now().UnixNano())
-	_ = w.w.seal() // enqueue counts what it drops
+	_ = w.w.seal() // emit counts what it drops
 }
 
 // tick lets time pass where there are no packets, and seals what rows there are.
@@ -225,17 +262,23 @@ func (c *Collector) tick(ctx context.Context) {
 	}
 }
 
-// send hands batches to the sink until the queue is closed. It does not end with the collector's context: what was captured
-// is stored, and the sink bounds how long that takes.
-func (c *Collector) send() {
-	for b := range c.queue {
-		if err := c.sink.Write(context.Background(), b); err != nil {
-			c.droppedSink.Add(uint64(b.N))
-			c.o.Error(fmt.Errorf("store %d rows of %s: %w", b.N, b.Table.Name, err))
+// send hands batches to the sink until the queue is closed and empty. When ctx ends, what is left is dropped and counted.
+func (c *Collector) send(ctx context.Context) {
+	for b := c.queue.get(); b != nil; b = c.queue.get() {
+		if ctx.Err() != nil {
+			c.droppedStop.Add(uint64(b.N))
 			continue
 		}
-		c.rows.Add(uint64(b.N))
-		c.batches.Add(1)
+		switch err := c.sink.Write(ctx, b); {
+		case err == nil:
+			c.rows.Add(uint64(b.N))
+			c.batches.Add(1)
+		case ctx.Err() != nil && !errors.Is(err, batch.ErrRefused):
+			c.droppedStop.Add(uint64(b.N))
+		default:
+			c.droppedSink.Add(uint64(b.N))
+			c.o.Error(fmt.Errorf("store %d rows of %s: %w", b.N, b.Table.Name, err))
+		}
 	}
 }
 
@@ -297,16 +340,19 @@ type Metrics struct {
 	Flow      flow.Metrics
 	// Rows and Batches were taken by the sink.
 	Rows, Batches uint64
-	// DroppedRows by cause: "queue_full" (the sink is too slow), "sink" (it refused them).
+	// DroppedRows by cause: "queue_full" (the sink is too slow), "sink" (it refused them), "shutdown" (not taken by the
+	// sink within StopTimeout).
 	DroppedRows map[string]uint64
-	// QueuedBatches wait for the sink now.
+	// QueuedBatches wait for the sink now; they take QueuedBytes of memory.
 	QueuedBatches int
+	QueuedBytes   int64
 }
 
 // Metrics is a snapshot.
 func (c *Collector) Metrics() Metrics {
-	m := Metrics{Undecoded: map[string]uint64{}, Rows: c.rows.Load(), Batches: c.batches.Load(), QueuedBatches: len(c.queue),
-		DroppedRows: map[string]uint64{"queue_full": c.droppedQueue.Load(), "sink": c.droppedSink.Load()}}
+	m := Metrics{Undecoded: map[string]uint64{}, Rows: c.rows.Load(), Batches: c.batches.Load(),
+		DroppedRows: map[string]uint64{"queue_full": c.droppedQueue.Load(), "sink": c.droppedSink.Load(), "shutdown": c.droppedStop.Load()}}
+	m.QueuedBatches, m.QueuedBytes = c.queue.waiting()
 	for _, s := range c.sources {
 		sm := s.Metrics()
 		addFields(&m.Capture, &sm)

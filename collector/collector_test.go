@@ -351,7 +351,7 @@ func TestOwnTrafficIsLeftOut(t *testing.T) {
 func TestSlowSinkDropsAndCounts(t *testing.T) {
 	url, _ := serve(t)
 	s := table{wait: 300 * time.Millisecond}
-	c, stop := live(t, &s, func(o *Options) { o.QueueBatches, o.SealEvery = 1, 10*time.Millisecond })
+	c, stop := live(t, &s, func(o *Options) { o.QueueBytes, o.SealEvery = 1, 10*time.Millisecond })
 	deadline := time.Now().Add(20 * time.Second)
 	for c.Metrics().DroppedRows["queue_full"] == 0 {
 		get(t, url)

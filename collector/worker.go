@@ -13,7 +13,8 @@ import (
 	"github.com/flowlake/flowlake/db/schema"
 )
 
-// sealRows and sealBytes bound a batch.
+// sealRows and sealBytes bound a batch, the latter but for its last row. All open flows may be reported at once, so it is
+// looked at after each row.
 const (
 	sealRows  = 8192
 	sealBytes = 4 << 20
@@ -67,9 +68,6 @@ func (w *worker) frames(b *capture.Batch) error {
 		}
 		w.table.Packet(&w.pkt)
 	}
-	if w.flows.Len() >= sealRows || w.flows.Bytes() >= sealBytes || w.spans.Len() >= sealRows || w.spans.Bytes() >= sealBytes {
-		return w.seal()
-	}
 	return w.err
 }
 
@@ -90,6 +88,7 @@ func (c *decodeCounts) count(err error) {
 func (w *worker) Flow(r *flow.Report) {
 	if w.err == nil {
 		w.flows.add(r)
+		w.sealFull(w.flows.Builder)
 	}
 }
 
@@ -97,17 +96,28 @@ func (w *worker) Flow(r *flow.Report) {
 func (w *worker) Exchange(f *flow.Flow, e *l7.Exchange) {
 	if w.err == nil {
 		w.spans.add(f, e)
+		w.sealFull(w.spans.Builder)
+	}
+}
+
+// sealFull hands over the rows of b when they make a batch.
+func (w *worker) sealFull(b *batch.Builder) {
+	if b.Len() >= sealRows || b.Bytes() >= sealBytes {
+		w.hand(b.Seal())
 	}
 }
 
 // seal hands over what rows there are.
 func (w *worker) seal() error {
-	for _, b := range []*batch.Builder{w.flows.Builder, w.spans.Builder} {
-		if sealed := b.Seal(); sealed != nil && w.err == nil {
-			w.err = w.emit(sealed)
-		}
-	}
+	w.hand(w.flows.Seal())
+	w.hand(w.spans.Seal())
 	return w.err
+}
+
+func (w *worker) hand(b *batch.Batch) {
+	if b != nil && w.err == nil {
+		w.err = w.emit(b)
+	}
 }
 
 // ImportOptions configure Import. The zero value is ready for use.
