@@ -6,6 +6,7 @@ import (
 	"io"
 	"os/exec"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,6 +18,7 @@ type rule struct {
 	folders []string
 	never   []string // of ours: folders; of others: import path prefixes
 	why     string
+	only    []string // of ours: nothing but these folders and the rule's own, unless empty
 }
 
 var foreign = struct{ raft, ebpf, antlr, grpc, prometheus, parquet string }{
@@ -24,29 +26,35 @@ var foreign = struct{ raft, ebpf, antlr, grpc, prometheus, parquet string }{
 	"github.com/prometheus", "github.com/parquet-go",
 }
 
+var layer0 = []string{"db/schema", "db/batch", "db/tags", "db/pred", "db/enc", "db/vfs"}
+
 var rules = []rule{
-	{[]string{"db/schema", "db/batch", "db/tags", "db/pred", "db/enc", "db/vfs"},
-		[]string{"db", "db/wal", "db/head", "db/segment", "db/compact", "query", "ingest", "collector", "cluster", "compat", "cmd", "bpf", "web",
+	{folders: layer0,
+		never: []string{"db", "db/wal", "db/head", "db/segment", "db/compact", "query", "ingest", "collector", "cluster", "compat", "cmd", "bpf", "web",
 			foreign.raft, foreign.ebpf, foreign.antlr, foreign.grpc, foreign.prometheus, foreign.parquet},
-		"layer 0 is what everybody shares: it imports the standard library, itself downwards and small libraries only"},
-	{[]string{"db", "db/wal", "db/head", "db/segment", "db/compact"},
-		[]string{"query", "ingest", "collector", "cluster", "compat", "cmd", "bpf", "web",
+		why: "layer 0 is what everybody shares: it imports the standard library, itself downwards and small libraries only"},
+	{folders: []string{"db", "db/wal", "db/head", "db/segment", "db/compact"},
+		never: []string{"query", "ingest", "collector", "cluster", "compat", "cmd", "bpf", "web",
 			foreign.raft, foreign.ebpf, foreign.antlr, foreign.grpc, foreign.prometheus},
-		"an embedder of the engine gets storage only: no consensus, no parser, no server"},
-	{[]string{"bpf"}, []string{"db", "query", "ingest", "collector", "cluster", "compat", "cmd", "web"},
-		"kernel programs and their loaders stand alone"},
-	{[]string{"query"}, []string{"=db", "db/wal", "db/head", "db/segment", "db/compact", "ingest", "collector", "cluster", "compat", "cmd", "bpf", "web",
+		why: "an embedder of the engine gets storage only: no consensus, no parser, no server"},
+	{folders: []string{"bpf"}, never: []string{"db", "query", "ingest", "collector", "cluster", "compat", "cmd", "web"},
+		why: "kernel programs and their loaders stand alone"},
+	{folders: []string{"query"}, never: []string{"=db", "db/wal", "db/head", "db/segment", "db/compact", "ingest", "collector", "cluster", "compat", "cmd", "bpf", "web",
 		foreign.raft, foreign.ebpf, foreign.grpc, foreign.parquet},
-		"query asks any Source: it knows layer 0, not how rows are stored"},
-	{[]string{"ingest", "collector"}, []string{"=db", "db/wal", "db/head", "db/segment", "db/compact", "query", "cluster", "compat", "cmd", "web",
+		why: "query asks any Source: it knows layer 0, not how rows are stored"},
+	{folders: []string{"ingest", "collector"}, never: []string{"=db", "db/wal", "db/head", "db/segment", "db/compact", "query", "cluster", "compat", "cmd", "web",
 		foreign.raft, foreign.antlr, foreign.parquet},
-		"what makes rows hands batches to a Sink; it knows neither storage nor queries"},
-	{[]string{"ingest"}, []string{"collector", "bpf", foreign.ebpf}, "layer 2 packages do not know each other"},
-	{[]string{"collector"}, []string{"ingest"}, "layer 2 packages do not know each other"},
-	{[]string{"cluster"}, []string{"collector", "ingest", "compat", "cmd", "web"}, "a node routes batches and queries; it does not make or serve them"},
-	{[]string{"compat"}, []string{"=db", "db/wal", "db/head", "db/segment", "db/compact", "cluster", "collector", "cmd"},
-		"a door takes a batch.Sink and a query.Engine, nothing else"},
+		why: "what makes rows hands batches to a Sink; it knows neither storage nor queries"},
+	{folders: []string{"ingest"}, never: []string{"collector", "bpf", foreign.ebpf}, why: "layer 2 packages do not know each other"},
+	{folders: []string{"collector"}, never: []string{"ingest"}, why: "layer 2 packages do not know each other"},
+	{folders: []string{"cluster"}, never: []string{"collector", "ingest", "compat", "cmd", "web"}, why: "a node routes batches and queries; it does not make or serve them"},
+	{folders: []string{"compat"}, only: append([]string{"query"}, layer0...),
+		never: []string{foreign.raft, foreign.ebpf, foreign.parquet},
+		why:   "a door takes a batch.Sink and a query.Engine, nothing else"},
 }
+
+// compattest is the folder below compat that holds what the tests of several doors share.
+const compattest = "compattest"
 
 type listed struct {
 	ImportPath string
@@ -54,11 +62,13 @@ type listed struct {
 	Doc        string
 	Deps       []string
 	GoFiles    []string
+	// imports of its tests, of those in the package's name and of those in package x_test
+	TestImports, XTestImports []string
 }
 
 func listPackages(t *testing.T) []listed {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Doc,Deps,GoFiles", "./...").Output()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Doc,Deps,GoFiles,TestImports,XTestImports", "./...").Output()
 	if err != nil {
 		var ee *exec.ExitError
 		if errors.As(err, &ee) {
@@ -92,18 +102,13 @@ func TestLayering(t *testing.T) {
 			}
 			checked++
 			for _, d := range p.Deps {
-				if bad := violates(d, r.never); bad != "" && !inAny(strings.TrimPrefix(d, module), r.folders) {
+				if bad := r.violates(d); bad != "" {
 					t.Errorf("%s depends on %s (rule %q): %s", rel, d, bad, r.why)
 				}
 			}
 		}
-		if dir, ok := strings.CutPrefix(rel, "compat/"); ok {
-			for _, d := range p.Deps {
-				other, isDoor := strings.CutPrefix(d, module+"compat/")
-				if isDoor && first(other) != first(dir) && first(other) != "compattest" {
-					t.Errorf("%s depends on %s: no door imports another", rel, d)
-				}
-			}
+		for _, bad := range doorViolations(rel, p) {
+			t.Errorf("%s depends on %s: no door imports another, only their tests compat/compattest", rel, bad)
 		}
 		for _, d := range p.Deps {
 			if d == module+"query/parse/gen" && !strings.HasPrefix(rel, "query") && !strings.HasPrefix(rel, "cmd") &&
@@ -117,6 +122,49 @@ func TestLayering(t *testing.T) {
 	}
 }
 
+// TestLayeringRules has the rules look at packages that are not there.
+func TestLayeringRules(t *testing.T) {
+	for _, c := range []struct {
+		rel, dep string
+		bad      bool
+	}{
+		{"compat/api", "ingest", true}, {"compat/api", "ingest/enrich", true}, {"compat/api", "collector/l7", true}, {"compat/api", "bpf/socket", true},
+		{"compat/api", "db", true}, {"compat/api", "db/segment", true}, {"compat/api", "cluster", true},
+		{"compat/api", "query/render", false}, {"compat/api", "db/batch", false}, {"compat/api", "db/schema", false}, {"compat/api", "compat/api/x", false},
+		{"query/exec", "db", true}, {"query/exec", "db/pred", false}, {"db", "db/wal", false}, {"db/batch", "db/wal", true}, {"db/batch", "db/enc", false},
+		{"ingest", "collector", true}, {"collector/l7", "ingest", true}, {"collector", "collector/flow", false},
+	} {
+		bad := false
+		for _, r := range rules {
+			bad = bad || inAny(c.rel, r.folders) && r.violates(module+c.dep) != ""
+		}
+		if bad != c.bad {
+			t.Errorf("%s may import %s: %v", c.rel, c.dep, !bad)
+		}
+	}
+	api, influx, shared := []string{module + "compat/api"}, []string{module + "compat/influx/x"}, []string{module + "compat/compattest"}
+	for _, c := range []struct {
+		what, rel string
+		p         listed
+		bad       bool
+	}{
+		{"a door in a door", "compat/api", listed{Deps: influx}, true},
+		{"a door in a door's test", "compat/api", listed{TestImports: influx}, true},
+		{"a door in a door's outer test", "compat/api", listed{XTestImports: influx}, true},
+		{"itself", "compat/api", listed{Deps: api, XTestImports: api}, false},
+		{"compattest in a door", "compat/api", listed{Deps: shared}, true},
+		{"compattest in a door's test", "compat/api", listed{TestImports: shared, XTestImports: shared}, false},
+		{"compattest in a program", "cmd/flowlake", listed{Deps: shared}, true},
+		{"compattest in a program's test", "cmd/flowlake", listed{TestImports: shared}, false},
+		{"a door in a program", "cmd/flowlake", listed{Deps: api}, false},
+		{"a door in compattest", "compat/compattest", listed{Deps: api}, true},
+	} {
+		if bad := doorViolations(c.rel, c.p); (len(bad) > 0) != c.bad {
+			t.Errorf("%s: %v", c.what, bad)
+		}
+	}
+}
+
 // inAny says whether rel lies in one of the folders. "db" stands for the package alone, every other folder for all below it.
 func inAny(rel string, folders []string) bool {
 	for _, f := range folders {
@@ -127,9 +175,16 @@ func inAny(rel string, folders []string) bool {
 	return false
 }
 
-func violates(dep string, never []string) string {
+// violates says which word of the rule forbids its folders to depend on dep, "" when none does.
+func (r *rule) violates(dep string) string {
 	rel, ours := strings.CutPrefix(dep, module)
-	for _, n := range never {
+	if ours && inAny(rel, r.folders) {
+		return ""
+	}
+	if ours && len(r.only) > 0 && !inAny(rel, r.only) {
+		return "only " + strings.Join(r.only, ", ")
+	}
+	for _, n := range r.never {
 		exact := strings.TrimPrefix(n, "=")
 		switch {
 		case ours && (rel == exact || n != "db" && exact == n && strings.HasPrefix(rel, n+"/")):
@@ -139,6 +194,28 @@ func violates(dep string, never []string) string {
 		}
 	}
 	return ""
+}
+
+// doorViolations are the doors that a package may not depend on: for a door all others, in its own tests too, and for what
+// is shipped compattest, which is for tests.
+func doorViolations(rel string, p listed) []string {
+	dir, isDoor := strings.CutPrefix(rel, "compat/")
+	other := func(d string) (name string, yes bool) {
+		o, ok := strings.CutPrefix(d, module+"compat/")
+		return first(o), ok && first(o) != first(dir)
+	}
+	var bad []string
+	for _, d := range p.Deps {
+		if name, yes := other(d); yes && (isDoor || name == compattest) {
+			bad = append(bad, d)
+		}
+	}
+	for _, d := range slices.Concat(p.TestImports, p.XTestImports) {
+		if name, yes := other(d); yes && isDoor && name != compattest {
+			bad = append(bad, d)
+		}
+	}
+	return bad
 }
 
 func first(p string) string {
