@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -184,7 +186,7 @@ func (r *rows[T]) fill(v *T, client, server packet.Addr, iface uint32) {
 	}
 	for i, c := range r.texts {
 		if s := c.get(v); s != "" {
-			r.String(r.textCols[i], s)
+			r.String(r.textCols[i], text(s))
 		}
 	}
 	r.Text(r.clientIP, client[:])
@@ -257,12 +259,26 @@ func (w *spanRows) add(f *flow.Flow, e *l7.Exchange) {
 	if len(e.Attributes) > 0 {
 		w.attrs = w.attrs[:0]
 		for _, a := range e.Attributes {
-			w.attrs = append(w.attrs, tags.Tag{Key: a.Key, Value: a.Value})
+			w.attrs = append(w.attrs, tags.Tag{Key: cut(text(a.Key), tags.MaxKeyBytes), Value: cut(text(a.Value), tags.MaxValueBytes)})
 		}
 		w.enc = tags.AppendSet(w.enc[:0], w.attrs...)
 		w.Text(w.attributes, w.enc)
 	}
 	w.EndRow()
+}
+
+// text is what a wire calls text, as UTF-8: a header may hold any bytes, a column only text.
+func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+
+// cut shortens s to at most n bytes, between characters.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // rowID makes a positive BIGINT of a 64-bit hash.
