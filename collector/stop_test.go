@@ -145,11 +145,11 @@ func TestStopWaitsForASlowSink(t *testing.T) {
 // TestStopGivesUp: a sink that does not take rows holds up the end for StopTimeout, not for its own wait times the number of
 // batches; what it did not take is counted.
 func TestStopGivesUp(t *testing.T) {
-	const flows = 12*sealRows + 10
+	const flows = 4*sealRows + 10
 	full := errors.New("disk full")
 	for what, write := range map[string]sinkFunc{
 		"heeds its context": func(ctx context.Context, _ *batch.Batch) error { <-ctx.Done(); return ctx.Err() },
-		"does not heed it":  func(context.Context, *batch.Batch) error { time.Sleep(400 * time.Millisecond); return full },
+		"does not heed it":  func(context.Context, *batch.Batch) error { time.Sleep(time.Second); return full },
 	} {
 		for _, size := range []int64{1, 0} { // no room for what waits, room for all
 			var mu sync.Mutex
@@ -162,7 +162,7 @@ func TestStopGivesUp(t *testing.T) {
 			w.stop()
 			w.Metrics() // answers while the collector waits
 			m := w.ended(t)
-			if took := time.Since(began); took > 3*time.Second { // 13 batches of 400 ms are 5.2 s
+			if took := time.Since(began); took > 4*time.Second { // 5 batches of 1 s take longer
 				t.Errorf("%s, queue %d: stopped after %v", what, size, took)
 			}
 			if m.DroppedRows["shutdown"] < flows-2*sealRows || m.DroppedRows["queue_full"] != 0 {
