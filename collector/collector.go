@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +38,8 @@ type Options struct {
 	// Tables has the tables flows and spans; default schema.Builtin().
 	Tables *schema.Registry
 	// Flow are the flow tables' options. Where they leave these open, flows are shown to those who watch live: a first
-	// report after 1 s, ended connections and answered look-ups after 500 ms.
+	// report after 1 s, ended connections and answered look-ups after 500 ms. KeyByInterface is set for the interface
+	// "any": a packet on its way through veth, bridge and network card is seen three times, as three flows.
 	Flow flow.Options
 	// QueueBytes bounds the batches that wait for the sink, by the memory they take; what does not fit is dropped and
 	// counted. A flow's report takes 400 to 600 bytes, and all open flows are reported at the same moment, each minute.
@@ -80,6 +82,7 @@ func (o *Options) ensureDefaults() {
 			*d = v
 		}
 	}
+	o.Flow.KeyByInterface = o.Flow.KeyByInterface || slices.Contains(o.Interfaces, capture.AnyInterface)
 	live(&o.Flow.FirstReport, time.Second)
 	live(&o.Flow.Timeouts.ClosedFIN, 500*time.Millisecond)
 	live(&o.Flow.Timeouts.Answered, 500*time.Millisecond)

@@ -32,7 +32,6 @@ type worker struct {
 	// err is the first error of emit: from then on rows are no longer made.
 	err     error
 	decodes decodeCounts
-	newest  int64 // newest packet time seen, Unix nanoseconds
 }
 
 // decodeCounts counts frames that were not decoded, by cause.
@@ -60,7 +59,6 @@ func newWorker(tables *schema.Registry, p *place, o flow.Options, emit func(*bat
 func (w *worker) frames(b *capture.Batch) error {
 	for i := range b.Frames {
 		f := &b.Frames[i]
-		w.newest = max(w.newest, f.TimeNanos)
 		w.decodes.frames++
 		if err := f.Decode(w.dec, &w.pkt); err != nil {
 			w.decodes.count(err)
@@ -173,7 +171,7 @@ func Import(ctx context.Context, path string, sink batch.Sink, opts ...func(*Imp
 	}
 	err = src.Run(ctx, w.frames)
 	if w.err == nil { // the rows of what could be read are worth keeping, whatever ended the reading
-		w.table.Flush(w.newest)
+		w.table.Flush(0) // at the newest packet time there was
 		if serr := w.seal(); serr != nil {
 			err = errors.Join(err, serr)
 		}
