@@ -88,6 +88,16 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// sameAnswer compares answers of different numbers of workers. Which row an error is about depends on who comes first: the
+// value in it may differ.
+func sameAnswer(a, b string) bool {
+	if strings.HasPrefix(a, "ERROR ") && strings.HasPrefix(b, "ERROR ") {
+		a, _, _ = strings.Cut(a, ": \"")
+		b, _, _ = strings.Cut(b, ": \"")
+	}
+	return a == b
+}
+
 func runScript(t *testing.T, file string) {
 	m := fill(t)
 	engines := []*query.Engine{testEngine(m, 1), testEngine(m, 2), testEngine(m, 8)}
@@ -105,7 +115,7 @@ func runScript(t *testing.T, file string) {
 			t.Errorf("%s:%d: %s\ngot:\n%swant:\n%s", file, start, sql, got, want.String())
 		}
 		for i, e := range engines[1:] {
-			if other := answer(e, sql, false); other != got && !strings.Contains(sql, "ANALYZE") {
+			if other := answer(e, sql, false); !sameAnswer(other, got) && !strings.Contains(sql, "ANALYZE") {
 				t.Errorf("%s:%d: %s\nwith %d workers:\n%swith one:\n%s", file, start, sql, []int{2, 8}[i], other, got)
 			}
 		}
