@@ -130,51 +130,39 @@ func (d *DB) readOnlyReason() error {
 
 // Check says whether a batch fits its table, as Write does before it logs it: ErrBadBatch with the reason, or nil.
 func (d *DB) Check(b *batch.Batch) error {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("write: %s: %w", fmt.Sprintf(format, args...), ErrBadBatch)
+	if err := d.check(b); err != nil {
+		return fmt.Errorf("write: %w: %w", err, ErrBadBatch)
 	}
-	if b.Table == nil {
-		return bad("no table")
+	return nil
+}
+
+func (d *DB) check(b *batch.Batch) error {
+	if err := batch.Check(b); err != nil {
+		return err
 	}
 	t, ok := d.opts.Tables.Table(b.Table.Name)
-	if !ok {
-		return bad("there is no table %q", b.Table.Name)
-	}
-	if t != b.Table {
-		return bad("table %q has another definition in this database", t.Name)
-	}
-	if b.N > batch.MaxRows {
-		return bad("%d rows, at most %d go into one batch", b.N, batch.MaxRows)
-	}
-	if len(b.Cols) > len(t.Columns) {
-		return bad("%d columns, table %s has %d", len(b.Cols), t.Name, len(t.Columns))
+	switch {
+	case !ok:
+		return fmt.Errorf("there is no table %q", b.Table.Name)
+	case t != b.Table:
+		return fmt.Errorf("table %q has another definition in this database", t.Name)
+	case b.N > batch.MaxRows:
+		return fmt.Errorf("%d rows, at most %d go into one batch", b.N, batch.MaxRows)
+	case len(b.Cols) <= t.TimeColumn || b.Cols[t.TimeColumn] == nil:
+		return fmt.Errorf("no values for the time column %s", t.Columns[t.TimeColumn].Name)
 	}
 	text := 0
 	for i, v := range b.Cols {
 		if v == nil {
 			continue
 		}
-		c := &t.Columns[i]
-		if v.Dict != nil {
-			text += v.Dict.Bytes()
+		if err := checkValues(&t.Columns[i], v); err != nil {
+			return fmt.Errorf("column %s: %w", t.Columns[i].Name, err)
 		}
-		switch {
-		case v.Type.Physical() != c.Type.Physical():
-			return bad("column %s is %s, not %s", c.Name, c.Type, v.Type)
-		case v.Len() != b.N:
-			return bad("column %s has %d values for %d rows", c.Name, v.Len(), b.N)
-		case v.Valid != nil && (!c.Nullable || len(v.Valid) < (b.N+63)/64):
-			return bad("column %s has a validity bitmap that does not fit", c.Name)
-		}
-		if err := checkValues(c, v); err != nil {
-			return bad("column %s: %v", c.Name, err)
-		}
+		text += v.Dict.Bytes()
 	}
 	if text > maxBatchText {
-		return bad("%d bytes of text, at most %d go into one batch", text, maxBatchText)
-	}
-	if len(b.Cols) <= t.TimeColumn || b.Cols[t.TimeColumn] == nil {
-		return bad("no values for the time column %s", t.Columns[t.TimeColumn].Name)
+		return fmt.Errorf("%d bytes of text, at most %d go into one batch", text, maxBatchText)
 	}
 	return nil
 }
@@ -198,14 +186,6 @@ func checkValues(c *schema.Column, v *batch.Vector) error {
 		return nil
 	case schema.Float64:
 		return nil
-	}
-	if v.Dict == nil {
-		return errors.New("no dictionary")
-	}
-	for _, code := range v.Codes {
-		if int(code) >= v.Dict.Len() {
-			return fmt.Errorf("code %d of a dictionary of %d", code, v.Dict.Len())
-		}
 	}
 	for i := range v.Dict.Len() {
 		e := v.Dict.At(i)
