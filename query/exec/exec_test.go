@@ -319,7 +319,7 @@ func TestBuckets(t *testing.T) {
 	}
 	for _, x := range []int64{math.MinInt64, math.MaxInt64} {
 		_ = bucketOf(x, 1e9, bucketOrigin)
-		_, _ = monthBucket(x, 1200), addMonths(x, math.MaxInt64)
+		_, _ = monthBucket(x, 1200, 2001), addMonths(x, math.MaxInt64)
 	}
 }
 

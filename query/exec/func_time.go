@@ -20,7 +20,7 @@ func init() {
 	}
 	bucket2 := &Overload{Args: []schema.Type{tIvl, tTime}, Ret: tTime, Row: bucketRow, Vec: bucketVec}
 	bucket3 := &Overload{Args: []schema.Type{tIvl, tTime, tTime}, Ret: tTime, Row: bucketRow, Vec: bucketVec}
-	t("time_bucket", "time_bucket(interval, timestamp [, origin])", "start of the bucket that the time lies in; buckets start at the origin, Monday 2000-01-03 by default",
+	t("time_bucket", "time_bucket(interval, timestamp [, origin])", "start of the bucket that the time lies in; buckets start at the origin, Monday 2000-01-03 by default, those of months at 2000-01-01",
 		[]*Overload{bucket2, bucket3}, "date_bin")
 	t("date_trunc", "date_trunc(unit, timestamp)", "the time cut to a unit: nanosecond, microsecond, millisecond, second, minute, hour, day, week, month, quarter, year, decade or century",
 		[]*Overload{{Args: []schema.Type{tText, tTime}, Ret: tTime, Row: truncRow, Vec: truncVec}})
@@ -29,8 +29,8 @@ func init() {
 	t("epoch", "epoch(timestamp)", "seconds since 1970 as DOUBLE; of an interval its seconds", []*Overload{
 		sig(tFloat, func(a []Value) (Value, error) { return FloatValue(float64(a[0].I) / 1e9), nil }, tTime),
 		sig(tFloat, func(a []Value) (Value, error) { return FloatValue(float64(a[0].I) / 1e9), nil }, tIvl)})
-	t("epoch_ms", "epoch_ms(timestamp)", "milliseconds since 1970", epochIn(1e6))
-	t("epoch_us", "epoch_us(timestamp)", "microseconds since 1970", epochIn(1e3))
+	t("epoch_ms", "epoch_ms(timestamp)", "milliseconds since 1970, rounded down", epochIn(1e6))
+	t("epoch_us", "epoch_us(timestamp)", "microseconds since 1970, rounded down", epochIn(1e3))
 	t("epoch_ns", "epoch_ns(timestamp)", "nanoseconds since 1970", epochIn(1))
 	t("to_timestamp", "to_timestamp(seconds)", "the time that many seconds after 1970", []*Overload{sig(tTime, func(a []Value) (Value, error) {
 		f := a[0].F * 1e9
@@ -57,7 +57,7 @@ func init() {
 		return Value{Type: tTime, I: addMonths(a[0].I, a[1].I)}, nil
 	}, tTime, tInt))
 	registerHidden("month_bucket", sig(tTime, func(a []Value) (Value, error) {
-		return Value{Type: tTime, I: monthBucket(a[0].I, a[1].I)}, nil
+		return Value{Type: tTime, I: monthBucket(a[0].I, a[1].I, 2000)}, nil
 	}, tTime, tInt))
 	registerHidden("at_time_zone", sig(tTime, atTimeZone, tTime, tText))
 }
@@ -167,7 +167,11 @@ func truncTo(unit string, x int64) (int64, error) {
 		return bucketOf(x, w, bucketOrigin), nil
 	}
 	if m := unitMonths(u); m > 0 {
-		return monthBucket(x, m), nil
+		origin := 2000 // a decade begins with a year that ends in 0
+		if u == "century" {
+			origin = 2001
+		}
+		return monthBucket(x, m, origin), nil
 	}
 	return 0, runErrorf(stateBadArgument, "unit %q is not known to date_trunc", clip(unit))
 }
@@ -205,11 +209,12 @@ func truncVec(s *vecState, out *batch.Vector, a []*batch.Vector, n int) error {
 	return nil
 }
 
-// monthBucket cuts a time to a multiple of months since year 1.
-func monthBucket(x, months int64) int64 {
+// monthBucket cuts a time to a multiple of months since January of the year origin.
+func monthBucket(x, months int64, origin int) int64 {
 	t := time.Unix(0, x).UTC()
-	m := floorDiv(int64(t.Year()-1)*12+int64(t.Month())-1, months) * months
-	b := time.Date(1+int(m/12), time.Month(1+m%12), 1, 0, 0, 0, 0, time.UTC)
+	m := floorDiv(int64(t.Year()-origin)*12+int64(t.Month())-1, months) * months
+	y := floorDiv(m, 12)
+	b := time.Date(origin+int(y), time.Month(1+m-12*y), 1, 0, 0, 0, 0, time.UTC)
 	if b.Year() < 1678 {
 		return math.MinInt64
 	}

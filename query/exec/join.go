@@ -170,6 +170,7 @@ type joinIter struct {
 	l, rr   []int32  // pairs of the next batch
 	vecs    []batch.Vector
 	pairs   batch.Batch
+	out     batch.Batch // of pairs, without the hidden column
 	sel     compactors
 	hits    []int32
 }
@@ -230,7 +231,7 @@ func (it *joinIter) fill() {
 
 // join makes the batch of the pairs that satisfy the condition.
 func (it *joinIter) join() (*batch.Batch, error) {
-	nl := len(it.left.Cols)
+	nl := len(it.j.Left.Cols())
 	if it.vecs == nil {
 		it.vecs = make([]batch.Vector, nl+len(it.j.cols)+1)
 		it.pairs.Cols = make([]*batch.Vector, nl+len(it.j.cols)+1)
@@ -239,7 +240,7 @@ func (it *joinIter) join() (*batch.Batch, error) {
 		batch.Gather(&it.vecs[at], v, rows)
 		it.pairs.Cols[at] = &it.vecs[at]
 	}
-	for i, v := range it.left.Cols {
+	for i, v := range it.left.Cols[:nl] {
 		gather(i, v, it.l)
 	}
 	for i, v := range it.j.cols {
@@ -269,7 +270,8 @@ func (it *joinIter) join() (*batch.Batch, error) {
 			it.matched[l] = true
 		}
 	}
-	return b, nil
+	it.out = batch.Batch{N: b.N, Cols: b.Cols[:len(it.vecs)-1]} // whoever reads this counts on the columns of the join
+	return &it.out, nil
 }
 
 // unmatched is the rows of the left batch that found no partner, for a left join.
