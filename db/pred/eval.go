@@ -17,7 +17,11 @@ func (t *Term) Select(rows []int32, v *batch.Vector, n int, in []int32, ids []ui
 	case v.Type.Physical() == schema.Float64:
 		return selectRows(rows, n, in, func(i int32) bool { return !v.IsNull(int(i)) && t.Float(v.F64[i]) })
 	case v.Type.Physical() == schema.ID:
-		return selectCodes(rows, v, n, in, t.matchIDs(v, ids))
+		lut := t.matchIDs(v, ids)
+		if lut == nil {
+			return t.selectIDs(rows, v, n, in)
+		}
+		return selectCodes(rows, v, n, in, lut)
 	}
 	return selectCodes(rows, v, n, in, t.matchDict(v.Dict))
 }
@@ -69,16 +73,22 @@ func (t *Term) matchDict(d *batch.Dict) []bool {
 	return lut
 }
 
-// matchIDs evaluates a Tags term once per local code, or per id seen when the vector holds ids.
+// matchIDs evaluates a Tags term once per local code, or per id that may be seen when the vector holds ids. It is nil when
+// the ids reach too far for a table: one wild id must not cost gigabytes.
 func (t *Term) matchIDs(v *batch.Vector, ids []uint32) []bool {
 	if ids == nil {
 		var hi uint32
 		for _, c := range v.Codes {
 			hi = max(hi, c)
 		}
+		if int64(hi) >= minIDTable+16*int64(len(v.Codes)) {
+			return nil
+		}
 		lut := make([]bool, int(hi)+1)
-		for i := range lut {
-			lut[i] = t.Not
+		if t.Not {
+			for i := range lut {
+				lut[i] = true
+			}
 		}
 		it := t.IDs.Iterator()
 		for it.HasNext() {
@@ -95,6 +105,24 @@ func (t *Term) matchIDs(v *batch.Vector, ids []uint32) []bool {
 		lut[i] = t.IDs.Contains(id) != t.Not
 	}
 	return lut
+}
+
+// minIDTable is how far ids may reach for a table of them whatever the number of rows.
+const minIDTable = 1 << 16
+
+// selectIDs is selectCodes for ids without a table; neighbours often have the same.
+func (t *Term) selectIDs(rows []int32, v *batch.Vector, n int, in []int32) []int32 {
+	var last uint32
+	keep := t.IDs.Contains(last) != t.Not
+	return selectRows(rows, n, in, func(i int32) bool {
+		if v.IsNull(int(i)) {
+			return false
+		}
+		if id := v.Codes[i]; id != last {
+			last, keep = id, t.IDs.Contains(id) != t.Not
+		}
+		return keep
+	})
 }
 
 func selectCodes(rows []int32, v *batch.Vector, n int, in []int32, lut []bool) []int32 {
