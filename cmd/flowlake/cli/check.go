@@ -122,9 +122,7 @@ func newCheckKernel(s *Streams) *cobra.Command {
 				return usagef("unknown format %q; there are %s", format, strings.Join(render.Names(), ", "))
 			}
 			out := &listing{s: s, format: format}
-			if err := out.columns("check", "found", "state", "without_it", "to_do"); err != nil {
-				return err
-			}
+			out.head("check", "found", "state", "without_it", "to_do")
 			for _, f := range append([]finding{{"platform", runtime.GOOS + "/" + runtime.GOARCH, "ok", "", ""}}, kernelFindings()...) {
 				if err := out.row(f.what, f.found, f.state, f.without, f.todo); err != nil {
 					return err

@@ -125,9 +125,12 @@ func newRoot(s *Streams) *cobra.Command {
 		Long: `Flowlake captures requests and network flows, stores them in Parquet and answers SQL.
 
 Start with:
-  flowlake server                         capture, store and answer, all in one
-  flowlake sql                            ask it
-  flowlake import pcap trace.pcap --data DIR`,
+  flowlake server                              capture, store and answer, all in one
+  flowlake sql                                 ask it
+  flowlake import pcap trace.pcap --data DIR   make flows and requests of a captured file`,
+		Example: `  flowlake sql -c "SELECT time, l7_protocol, request_resource, response_code FROM spans ORDER BY time DESC LIMIT 10"
+  flowlake check kernel`,
+		Version:       versionLine(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.ArbitraryArgs, // RunE refuses them
@@ -142,6 +145,7 @@ Start with:
 		},
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
 	root.AddCommand(newServer(s), newSQL(s), newImport(s), newInspect(s), newCheck(s), newVersion(s))
@@ -163,7 +167,7 @@ func group(c *cobra.Command) *cobra.Command {
 		if len(args) == 0 {
 			return usagef("which one? %s takes %s", cmd.CommandPath(), strings.Join(names(cmd), ", "))
 		}
-		return usagef("unknown command %q for %q%s; there are %s", args[0], cmd.CommandPath(), suggest(cmd, args[0]), strings.Join(names(cmd), ", "))
+		return usagef("unknown command %q for %q%s; it takes %s", args[0], cmd.CommandPath(), suggest(cmd, args[0]), strings.Join(names(cmd), ", "))
 	}
 	return c
 }
@@ -176,6 +180,23 @@ func names(cmd *cobra.Command) []string {
 		}
 	}
 	return out
+}
+
+// exactly wants one argument, atLeastOne one or more; what names them.
+func exactly(what string) cobra.PositionalArgs { return counted(what, 1) }
+
+func atLeastOne(what string) cobra.PositionalArgs { return counted(what, 1<<30) }
+
+func counted(what string, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, a []string) error {
+		switch {
+		case len(a) == 0:
+			return usagef("name the %s: %s", what, cmd.UseLine())
+		case len(a) > most:
+			return usagef("%s takes one %s, not %d", cmd.CommandPath(), what, len(a))
+		}
+		return nil
+	}
 }
 
 // args wraps a cobra argument check so that a wrong number of arguments is a usage error.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,7 +42,7 @@ own time, so the rows depend on the files alone. A file that ends early or is da
 imported all the same, and the exit code is 1. The folder must not be open elsewhere: stop the server, or use another one.`,
 		Example: `  flowlake import pcap trace.pcap --data DIR
   flowlake import pcap day/*.pcapng.gz --data DIR && flowlake sql --data DIR`,
-		Args: args(cobra.MinimumNArgs(1)),
+		Args: atLeastOne("capture files"),
 		RunE: func(cmd *cobra.Command, files []string) error { return f.run(cmd, s, files) },
 	}
 	fl := cmd.Flags()
@@ -57,6 +59,9 @@ func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err e
 	}
 	if f.data == "" {
 		return usagef("--data names no folder")
+	}
+	if err := someExist(files); err != nil {
+		return err
 	}
 	ctx, stop := s.interruptible(cmd.Context())
 	defer stop()
@@ -84,6 +89,19 @@ func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err e
 		fmt.Fprintln(s.Err, "error:", err)
 	}
 	return reportedError{errors.Join(append(failed, err)...)}
+}
+
+// someExist is an error when none of the files is there: then no data folder is made.
+func someExist(files []string) error {
+	var errs []error
+	for _, name := range files {
+		_, err := os.Stat(name)
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, fmt.Errorf("import: %w", err))
+	}
+	return errors.Join(errs...)
 }
 
 // importer imports files one after another.
@@ -127,10 +145,10 @@ func (im *importer) file(ctx context.Context, name string, n, of int) error {
 	t.Spans += st.Spans
 	if err != nil && st.Packets > 0 {
 		return fmt.Errorf("%s: %w (the rows of the %d packets before it are stored)", name, err, st.Packets)
-	} else if err != nil {
+	} else if err != nil && !strings.Contains(err.Error(), name) {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	return nil
+	return err
 }
 
 // summary says what came of it.
@@ -140,8 +158,11 @@ func (im *importer) summary(w io.Writer, files int, m ingest.Metrics) {
 	if files == 1 {
 		noun = "file"
 	}
-	fmt.Fprintf(w, "%d %s: %d packets (%s) in %v, %.0f packets/s\n", files, noun, t.Packets, humanBytes(float64(t.Bytes)),
-		took.Round(time.Millisecond), float64(t.Packets)/max(took.Seconds(), 1e-9))
+	rate := ""
+	if t.Packets > 0 {
+		rate = fmt.Sprintf(", %.0f packets/s", float64(t.Packets)/max(took.Seconds(), 1e-9))
+	}
+	fmt.Fprintf(w, "%d %s: %d packets (%s) in %v%s\n", files, noun, t.Packets, humanBytes(float64(t.Bytes)), took.Round(time.Millisecond), rate)
 	fmt.Fprintf(w, "stored: %d flows, %d spans in %s\n", t.Flows, t.Spans, im.o.data)
 	for _, c := range []struct {
 		n    uint64

@@ -27,50 +27,58 @@ func newInspect(s *Streams) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "inspect",
 		Short: "Show what the files of a data folder hold",
-		Long:  "Show what the files of a data folder hold. Nothing is changed, and a folder that is in use can be looked at, but for its tags.",
-		Example: `  flowlake inspect wal DIR/wal
+		Long: `Show what the files of a data folder hold. Nothing is changed, and a folder that a server has open can be looked at, but for its tags:
+those are in the server's table system.tags.`,
+		Example: `  flowlake inspect wal DIR
   flowlake inspect segment DIR/tables/flows/raw/2026-01-31/*.parquet
   flowlake inspect manifest DIR --format ndjson
-  flowlake inspect tags DIR`,
+  flowlake inspect tags DIR
+  flowlake inspect view --data DIR > views.sql`,
 	})
 	for _, c := range []struct {
-		name, short string
-		check       cobra.PositionalArgs
-		run         func(out *listing, paths []string) error
+		use, short, example string
+		check               cobra.PositionalArgs
+		run                 func(out *listing, paths []string) error
 	}{
-		{"wal", "List the records of a log (the folder DIR/wal)", cobra.ExactArgs(1), inspectWAL},
-		{"segment", "List the columns of segments (Parquet files)", cobra.MinimumNArgs(1), inspectSegments},
-		{"manifest", "List the edits of a MANIFEST (of a data folder)", cobra.ExactArgs(1), inspectManifest},
-		{"tags", "List the tag sets of a data folder", cobra.ExactArgs(1), inspectTags},
+		{"wal DIR", "List the records of the log of a data folder (or of its folder wal)",
+			"  flowlake inspect wal DIR\n  flowlake inspect wal DIR/wal --format ndjson", exactly("data folder"), inspectWAL},
+		{"segment FILE...", "List the columns of segments (Parquet files)",
+			"  flowlake inspect segment DIR/tables/flows/raw/2026-01-31/*.parquet", atLeastOne("segments"), inspectSegments},
+		{"manifest DIR", "List the edits of the MANIFEST of a data folder",
+			"  flowlake inspect manifest DIR\n  flowlake inspect manifest DIR/MANIFEST --format ndjson", exactly("data folder"), inspectManifest},
+		{"tags DIR", "List the tag sets of a data folder that no server has open",
+			"  flowlake inspect tags DIR\n  flowlake sql -c 'SELECT * FROM system.tags'   # of a running server", exactly("data folder"), inspectTags},
 	} {
 		format := "table"
-		sub := &cobra.Command{Use: c.name + " PATH", Short: c.short, Args: args(c.check), RunE: func(_ *cobra.Command, paths []string) error {
+		sub := &cobra.Command{Use: c.use, Short: c.short, Example: c.example, Args: c.check, RunE: func(cmd *cobra.Command, paths []string) error {
 			if render.MIME(format) == "" {
 				return usagef("unknown format %q; there are %s", format, strings.Join(render.Names(), ", "))
 			}
 			for i, p := range paths { // people name what is in the folder, or the folder
-				if base := filepath.Base(p); c.name == "manifest" && base == "MANIFEST" {
+				if base := filepath.Base(p); cmd.Name() == "manifest" && base == "MANIFEST" {
 					paths[i] = filepath.Dir(p)
 				}
 			}
 			out := &listing{s: s, format: format}
 			if err := c.run(out, paths); err != nil {
-				return errors.Join(err, out.close())
+				return errors.Join(err, out.closeAfter())
 			}
 			return out.close()
 		}}
 		sub.Flags().StringVar(&format, "format", format, "how the list is written: "+strings.Join(render.Names(), ", "))
 		cmd.AddCommand(sub)
 	}
+	cmd.AddCommand(newInspectView(s))
 	return cmd
 }
 
 // listing writes rows of text, numbers and times in any of the formats.
 type listing struct {
-	s      *Streams
-	format string
-	w      render.Writer
-	cells  []render.Cell
+	s       *Streams
+	format  string
+	w       render.Writer // nil until there is a row, or none came at the end: an error comes without an empty list
+	columns []render.Column
+	cells   []render.Cell
 }
 
 // col is a column of a listing: "name" is text, "name:n" a number, "name:t" a time.
@@ -84,17 +92,23 @@ func col(spec string) render.Column {
 	return c
 }
 
-func (l *listing) columns(specs ...string) error {
+// head says which columns the rows have.
+func (l *listing) head(specs ...string) {
+	for _, c := range specs {
+		l.columns = append(l.columns, col(c))
+	}
+}
+
+func (l *listing) begin() error {
+	if l.w != nil {
+		return nil
+	}
 	w, err := render.New(l.format, l.s.Out, render.Options{Width: terminalWidth(l.s.Out)})
 	if err != nil {
 		return err
 	}
 	l.w = w
-	var cols []render.Column
-	for _, c := range specs {
-		cols = append(cols, col(c))
-	}
-	return w.Columns(cols)
+	return w.Columns(l.columns)
 }
 
 // absent is a number that is not there.
@@ -102,6 +116,9 @@ const absent = math.MinInt64
 
 // row writes strings, int64s and time.Times.
 func (l *listing) row(values ...any) error {
+	if err := l.begin(); err != nil {
+		return err
+	}
 	l.cells = l.cells[:0]
 	for _, v := range values {
 		c := render.Cell{}
@@ -124,7 +141,16 @@ func (l *listing) row(values ...any) error {
 	return l.w.Row(l.cells)
 }
 
+// close ends the list, which may be empty.
 func (l *listing) close() error {
+	if err := l.begin(); err != nil {
+		return err
+	}
+	return l.w.Close()
+}
+
+// closeAfter ends the list after an error, if there is one yet.
+func (l *listing) closeAfter() error {
 	if l.w == nil {
 		return nil
 	}
@@ -132,9 +158,7 @@ func (l *listing) close() error {
 }
 
 func inspectWAL(out *listing, paths []string) error {
-	if err := out.columns("file", "offset:n", "kind", "index:n", "bytes:n", "group:n", "end", "time:t", "note"); err != nil {
-		return err
-	}
+	out.head("file", "offset:n", "kind", "index:n", "bytes:n", "group:n", "end", "time:t", "note")
 	dir := paths[0]
 	if st, err := os.Stat(filepath.Join(dir, "wal")); err == nil && st.IsDir() { // the data folder was named
 		dir = filepath.Join(dir, "wal")
@@ -183,9 +207,7 @@ func inspectWAL(out *listing, paths []string) error {
 }
 
 func inspectSegments(out *listing, paths []string) error {
-	if err := out.columns("file", "column", "type", "pages:n", "encodings", "stored_bytes:n", "raw_bytes:n", "dictionary_entries:n", "bloom_bytes:n", "nulls:n"); err != nil {
-		return err
-	}
+	out.head("file", "column", "type", "pages:n", "encodings", "stored_bytes:n", "raw_bytes:n", "dictionary_entries:n", "bloom_bytes:n", "nulls:n")
 	var errs []error
 	for _, p := range paths {
 		in, err := segment.Inspect(vfs.OS, p)
@@ -214,9 +236,7 @@ func shortTime(nanos int64) string {
 }
 
 func inspectManifest(out *listing, paths []string) error {
-	if err := out.columns("offset:n", "edit", "table", "path", "level:n", "rows:n", "bytes:n", "min_time:t", "max_time:t"); err != nil {
-		return err
-	}
+	out.head("offset:n", "edit", "table", "path", "level:n", "rows:n", "bytes:n", "min_time:t", "max_time:t")
 	return db.InspectManifest(vfs.OS, paths[0], func(e db.ManifestEdit) error {
 		plain := func(what, path string) error {
 			return out.row(e.Offset, what, "", path, int64(absent), int64(absent), int64(absent), time.Time{}, time.Time{})
@@ -247,11 +267,13 @@ func inspectManifest(out *listing, paths []string) error {
 
 func inspectTags(out *listing, paths []string) error {
 	d, err := openExisting(paths[0])
-	if err != nil {
+	if errors.Is(err, db.ErrLocked) {
+		return fmt.Errorf("%w; the tags of a running server: flowlake sql -c 'SELECT * FROM system.tags'", err)
+	} else if err != nil {
 		return err
 	}
 	view := d.Tags()
-	err = out.columns("id:n", "key", "value")
+	out.head("id:n", "key", "value")
 	for id := uint32(0); err == nil && int(id) < view.Len(); id++ {
 		set := view.Set(id)
 		if id > 0 && len(set) == 0 {

@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -256,6 +258,8 @@ func (v *server) collect(ctx context.Context) error {
 	case errors.Is(err, capture.ErrUnsupported) && v.f.collect == "auto":
 		v.log.Warn("nothing is captured: this platform has no live capture", "error", err)
 		return nil
+	case errors.Is(err, capture.ErrNoInterface):
+		return fmt.Errorf("start capture: %w; there are %s", err, strings.Join(interfaceNames(), ", "))
 	case err != nil:
 		return fmt.Errorf("start capture: %w", err)
 	}
@@ -276,6 +280,16 @@ func (v *server) collect(ctx context.Context) error {
 		v.watchHost(capturing)
 	}()
 	return nil
+}
+
+// interfaceNames are what --interface can be.
+func interfaceNames() []string {
+	out := []string{capture.AnyInterface}
+	list, _ := net.Interfaces() // it is only a hint
+	for _, i := range list {
+		out = append(out, i.Name)
+	}
+	return out
 }
 
 // watchHost looks up the host's addresses now and then: they change.
@@ -343,10 +357,14 @@ func (v *server) banner() string {
 	}
 	m := v.db.Load().Metrics()
 	fmt.Fprintf(&b, "%s is ready\n", versionLine())
-	line("data", "%s (%d rows)", v.f.data, m.HeadRows+m.SegmentRows)
+	line("data", "%s (%d rows)", absolute(v.f.data), m.HeadRows+m.SegmentRows)
 	switch {
 	case v.collector.Load() != nil:
-		line("capture", "packets on %s", strings.Join(v.f.interfaces, ", "))
+		where := strings.Join(v.f.interfaces, ", ")
+		if slices.Contains(v.f.interfaces, capture.AnyInterface) {
+			where = "all interfaces"
+		}
+		line("capture", "packets on %s", where)
 	case v.f.collect == "off":
 		line("capture", "off")
 	default:
@@ -354,7 +372,7 @@ func (v *server) banner() string {
 	}
 	if v.listener == nil {
 		line("http", "closed")
-		fmt.Fprintf(&b, "Nobody can ask it. When it has ended: flowlake sql --data %s\n", v.f.data)
+		fmt.Fprintf(&b, "Nobody can ask it. When it has ended: %s sql --data %s\n", program(), absolute(v.f.data))
 		return b.String()
 	}
 	url := "http://" + v.listener.Addr().String()
@@ -364,10 +382,26 @@ func (v *server) banner() string {
 		at = " --server " + url
 	}
 	fmt.Fprintf(&b, "Try in another terminal:\n"+
-		"  curl -s http://example.com/ > /dev/null\n"+
-		"  flowlake sql%s -c \"SELECT time, l7_protocol, request_type, request_resource, response_code, duration_us FROM spans ORDER BY time DESC LIMIT 10\"\n"+
-		"  flowlake sql%s\n", at, at)
+		"  curl -s http://example.com/ > /dev/null; sleep 2\n"+
+		"  %s sql%s -c \"SELECT time, l7_protocol, request_type, request_resource, response_code, duration_us FROM spans ORDER BY time DESC LIMIT 10\"\n"+
+		"  %s sql%s\n", program(), at, program(), at)
 	return b.String()
+}
+
+// absolute is the path of a folder as it is found from anywhere.
+func absolute(dir string) string {
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
+	}
+	return dir
+}
+
+// program is what this program was called as, so that a line can be copied: flowlake, or the path to it.
+func program() string {
+	if name := os.Args[0]; filepath.Base(name) == "flowlake" {
+		return name
+	}
+	return "flowlake"
 }
 
 // limited lets one message through in a while and counts the others.

@@ -88,7 +88,7 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 	fl.Var(&f.queryMemory, "query-memory", "memory that one query may use")
 	fl.DurationVar(&f.queryTimeout, "query-timeout", 30*time.Second, "time that one query may take, 0 for any")
 	fl.IntVar(&f.queryLimit, "query-limit", 4*runtime.GOMAXPROCS(0), "queries that run at the same time; more wait, then are refused")
-	fl.Var(&f.retention, "retention", "how long rows of a table are kept, e.g. flows=72h,spans=30d; 0 keeps them for ever")
+	fl.Var(&f.retention, "retention", "how long rows of a table are kept, e.g. flows=72h,spans=30d; 0 keeps them for ever (default "+defaultRetention()+")")
 	fl.Var(&f.tags, "tag", "tag of this host, e.g. env=prod; can be given several times")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
@@ -132,6 +132,17 @@ func (f *serverFlags) check(flags *pflag.FlagSet) error {
 		f.retentions[table] = d
 	}
 	return f.checkHTTP()
+}
+
+// defaultRetention is what --retention is for the tables that it does not name.
+func defaultRetention() string {
+	var out []string
+	for _, t := range schema.Builtin().Tables() {
+		if t.Retention > 0 {
+			out = append(out, fmt.Sprintf("%s=%dd", t.Name, t.Retention/(24*time.Hour)))
+		}
+	}
+	return strings.Join(out, ",")
 }
 
 func tableNames() []string {

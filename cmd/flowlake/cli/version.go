@@ -11,7 +11,7 @@ import (
 // Version is the version of this build; releases set it with -ldflags "-X .../cli.Version=1.2.3".
 var Version = "dev"
 
-// commit is the revision this binary was built from, ” when that is not recorded.
+// commit is the revision this binary was built from, empty when that is not recorded.
 func commit() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
