@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/flowlake/flowlake/db/batch"
@@ -186,9 +187,14 @@ type flushWriter struct {
 	paths []string // files made so far
 	dirs  map[string]bool
 
-	scratch head.Scratch
-	concat  batch.Concat
+	// the lot in hand: entries, and their rows as far as order and page sizes need them
+	entries []*head.Entry
+	views   []*batch.View
 	rows    batch.Batch
+	concat  batch.Concat
+	packed  batch.Batch    // what concat fills: the columns of rows that are there
+	scratch []batch.Vector // an entry's columns, on their way to concat
+	column  batch.Vector   // one of the other columns
 }
 
 func (w *flushWriter) write(h *head.Head) (*edit, error) {
@@ -213,33 +219,103 @@ func (w *flushWriter) write(h *head.Head) (*edit, error) {
 
 // table decodes a table's entries some at a time, and writes each lot sorted, one segment a day.
 func (w *flushWriter) table(t *schema.Table, entries []*head.Entry) error {
-	all := make([]int, len(t.Columns))
-	for i := range all {
-		all[i] = i
+	early := earlyColumns(t, entries)
+	for len(w.scratch) < len(early) {
+		w.scratch = append(w.scratch, batch.Vector{})
 	}
 	for len(entries) > 0 {
-		w.concat.Reset(t, all, &w.rows)
-		first := entries[0].Index
-		last := first
-		for len(entries) > 0 && (w.concat.Rows() == 0 ||
-			w.concat.Rows()+entries[0].View.N <= w.d.opts.FlushRows && w.concat.Bytes() < maxBatchText) {
-			if err := entries[0].Decode(&w.scratch, &w.concat); err != nil {
-				return err
-			}
-			last = entries[0].Index
-			entries = entries[1:]
+		n, err := w.lot(t, early, entries)
+		if err != nil {
+			return err
 		}
-		w.concat.Finish()
-		if err := w.days(t, first, last); err != nil {
+		w.entries, entries = entries[:n], entries[n:]
+		w.views = w.views[:0]
+		for _, e := range w.entries {
+			w.views = append(w.views, e.View)
+		}
+		if err := w.days(t, w.entries[0].Index, w.entries[n-1].Index); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// earlyColumns are the columns that are decoded before the rows can be ordered and cut into pages: those rows are sorted
+// by, the time and text. What no entry has is left out.
+func earlyColumns(t *schema.Table, entries []*head.Entry) []int {
+	var early []int
+	for i, c := range t.Columns {
+		needed := c.Type.Physical() == schema.Code
+		for _, term := range t.Sort {
+			needed = needed || term.Column == i
+		}
+		has := func(e *head.Entry) bool { return e.View.Has(i) }
+		if i == t.TimeColumn || needed && slices.ContainsFunc(entries, has) {
+			early = append(early, i)
+		}
+	}
+	return early
+}
+
+// lot decodes the early columns of the leading entries that are written together: n of them.
+func (w *flushWriter) lot(t *schema.Table, early []int, entries []*head.Entry) (n int, err error) {
+	w.concat.Reset(t, early, &w.packed)
+	rows := 0
+	for _, e := range entries {
+		if rows > 0 && rows+e.View.N > w.d.opts.FlushRows {
+			break
+		}
+		rows += e.View.N
+	}
+	w.concat.Reserve(rows)
+	for _, e := range entries {
+		if n > 0 && (w.concat.Rows()+e.View.N > w.d.opts.FlushRows || w.concat.Bytes() >= maxBatchText) {
+			break
+		}
+		for k, col := range early {
+			if err := e.Column(col, &w.scratch[k]); err != nil {
+				return 0, err
+			}
+		}
+		w.concat.Append(w.scratch[:len(early)], e.View.N, nil)
+		n++
+	}
+	w.concat.Finish()
+	w.rows = batch.Batch{Table: t, N: w.packed.N, Cols: make([]*batch.Vector, len(t.Columns))}
+	for k, col := range early {
+		w.rows.Cols[col] = w.packed.Cols[k]
+	}
+	return n, nil
+}
+
+// late decodes a column of the lot that is not early; nil when all rows hold the default. It is valid until the next call.
+func (w *flushWriter) late(col int) (*batch.Vector, error) {
+	v := &w.column
+	if w.rows.Table.Columns[col].Type != schema.TagSet {
+		ok, err := batch.Numbers(w.views, col, v)
+		if !ok {
+			return nil, err
+		}
+		return v, nil
+	}
+	v.Reset(schema.TagSet, 0)
+	for _, e := range w.entries {
+		if err := e.Column(col, &w.scratch[0]); err != nil {
+			return nil, err
+		}
+		v.Codes = append(v.Codes, w.scratch[0].Codes...)
+	}
+	return v, nil
+}
+
 // days writes the decoded rows as one sorted segment per UTC day.
 func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 	order := segment.Order(&w.rows)
+	o := segment.Options{Sorted: true, MinIndex: first, MaxIndex: last}
+	lo, hi, _ := w.rows.TimeRange()
+	if day := compact.Day(lo); day == compact.Day(hi) {
+		return w.segment(t, day, o, order)
+	}
 	times := w.rows.Cols[t.TimeColumn].I64
 	byDay := map[int64][]int32{}
 	var days []int64
@@ -251,7 +327,6 @@ func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 		byDay[day] = append(byDay[day], r)
 	}
 	for _, day := range days {
-		o := segment.Options{Sorted: true, MinIndex: first, MaxIndex: last}
 		if err := w.segment(t, day, o, byDay[day]); err != nil {
 			return err
 		}
@@ -259,10 +334,10 @@ func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 	return nil
 }
 
-// segment writes some of the decoded rows as one segment.
+// segment writes some rows of the lot as one segment.
 func (w *flushWriter) segment(t *schema.Table, day int64, o segment.Options, rows []int32) error {
 	rel := w.d.segmentPath(t, day, o)
-	info, err := w.file(rel, t, o, func(s *segment.Writer) error { return s.Append(&w.rows, rows) })
+	info, err := w.file(rel, t, o, func(s *segment.Writer) error { return s.AppendColumns(&w.rows, rows, w.late) })
 	if err != nil {
 		return err
 	}

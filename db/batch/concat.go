@@ -3,7 +3,9 @@ package batch
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/flowlake/flowlake/db/enc"
 	"github.com/flowlake/flowlake/db/schema"
 )
 
@@ -62,6 +64,24 @@ func (c *Concat) Reset(t *schema.Table, columns []int, dst *Batch) {
 		c.forms = append(c.forms, formNone)
 	}
 	clear(c.forms)
+}
+
+// Reserve makes room for n rows in all, so that the columns do not grow by copying. It may be called after Reset.
+func (c *Concat) Reserve(n int) {
+	for _, v := range c.dst.Cols {
+		v.reserve(n)
+	}
+}
+
+func (v *Vector) reserve(n int) {
+	switch v.Type.Physical() {
+	case schema.Int64:
+		v.I64 = slices.Grow(v.I64, max(0, n-len(v.I64)))
+	case schema.Float64:
+		v.F64 = slices.Grow(v.F64, max(0, n-len(v.F64)))
+	default:
+		v.Codes = slices.Grow(v.Codes, max(0, n-len(v.Codes)))
+	}
 }
 
 // Append adds n rows of cols (parallel to the columns given to Reset): the rows listed, or all when rows is nil. A tag-set
@@ -126,20 +146,25 @@ func (c *Concat) appendCodes(dst, src *Vector, d *DictBuilder, rows []int32) {
 	}
 	lut := c.lut[:m]
 	clear(lut) // merged code plus one
-	code := func(s uint32) uint32 {
-		if lut[s] == 0 {
-			lut[s] = d.Code(src.Dict.At(int(s))) + 1
-		}
-		return lut[s] - 1
+	at, n := len(dst.Codes), len(src.Codes)
+	if rows != nil {
+		n = len(rows)
 	}
-	if rows == nil {
-		for _, s := range src.Codes {
-			dst.Codes = append(dst.Codes, code(s))
+	dst.Codes = slices.Grow(dst.Codes, n)[:at+n]
+	out := dst.Codes[at:]
+	for i := range out {
+		var s uint32
+		if rows == nil {
+			s = src.Codes[i]
+		} else {
+			s = src.Codes[rows[i]]
 		}
-		return
-	}
-	for _, r := range rows {
-		dst.Codes = append(dst.Codes, code(src.Codes[r]))
+		m := lut[s]
+		if m == 0 {
+			m = d.Code(src.Dict.At(int(s))) + 1
+			lut[s] = m
+		}
+		out[i] = m - 1
 	}
 }
 
@@ -147,23 +172,113 @@ func (c *Concat) appendValid(dst, src *Vector, n int, rows []int32) {
 	if src.Valid == nil && dst.Valid == nil {
 		return
 	}
-	words := (c.n + n + 63) / 64
-	if dst.Valid == nil {
-		dst.Valid = make(Bitmap, words)
-		dst.Valid.Fill(c.n)
+	if rows == nil {
+		dst.Valid = appendValid(dst.Valid, c.n, src.Valid, n)
+		return
 	}
-	for len(dst.Valid) < words {
-		dst.Valid = append(dst.Valid, 0)
+	dst.Valid = appendValid(dst.Valid, c.n, nil, n)
+	if src.Valid == nil {
+		return
 	}
-	for i := range n {
-		r := i
-		if rows != nil {
-			r = int(rows[i])
-		}
-		if src.Valid == nil || src.Valid.Get(r) {
-			dst.Valid.Set(c.n + i)
+	for i, r := range rows {
+		if !src.Valid.Get(int(r)) {
+			dst.Valid.Clear(c.n + i)
 		}
 	}
+}
+
+// appendValid appends the first n bits of src to the first at bits of dst; a nil bitmap has all of them set.
+func appendValid(dst Bitmap, at int, src Bitmap, n int) Bitmap {
+	words := (at + n + 63) / 64
+	if dst == nil {
+		dst = make(Bitmap, words)
+		dst.Fill(at)
+	}
+	for len(dst) < words {
+		dst = append(dst, 0)
+	}
+	for i := 0; i < n; i += 64 {
+		w := ^uint64(0)
+		if src != nil {
+			w = src[i>>6]
+		}
+		if rest := n - i; rest < 64 {
+			w &= 1<<uint(rest) - 1
+		}
+		k, shift := (at+i)>>6, uint(at+i)&63
+		dst[k] |= w << shift
+		if over := w >> (64 - shift); over != 0 { // a shift by 64 gives 0
+			dst[k+1] |= over
+		}
+	}
+	return dst
+}
+
+// Numbers decodes a column of numbers of several frames into dst, whose memory is reused: the values of one frame after
+// those of the other. ok is false when all rows hold the column's default; dst is undefined then.
+func Numbers(frames []*View, col int, dst *Vector) (ok bool, err error) {
+	rows := 0
+	for _, v := range frames {
+		rows += v.N
+		ok = ok || !v.allDefault(col)
+	}
+	if !ok {
+		return false, nil
+	}
+	typ := frames[0].Table.Columns[col].Type
+	dst.Reset(typ, 0)
+	dst.reserve(rows)
+	var valid Bitmap
+	at := 0
+	for _, v := range frames {
+		if err := v.appendNumbers(col, dst); err != nil {
+			return false, err
+		}
+		if dst.Valid != nil || valid != nil {
+			valid = appendValid(valid, at, dst.Valid, v.N)
+		}
+		at += v.N
+	}
+	dst.Valid = valid
+	return true, nil
+}
+
+// allDefault says that the frame's rows are known, without decoding them, to hold the column's default.
+func (v *View) allDefault(col int) bool {
+	c := &v.cols[col]
+	if !c.present || c.nullable || v.Table.Columns[col].Nullable || v.Table.Columns[col].Type.Physical() != schema.Int64 {
+		return !c.present
+	}
+	r, ok := enc.PeekInt64(c.body, v.N)
+	return ok && r.Constant && r.Min == 0
+}
+
+// appendNumbers appends the values of a column to dst's; dst.Valid becomes the frame's alone.
+func (v *View) appendNumbers(col int, dst *Vector) error {
+	c, def := &v.cols[col], &v.Table.Columns[col]
+	dst.Valid = nil
+	if c.present {
+		if err := v.decode(c, dst, false); err != nil {
+			return fmt.Errorf("decode %s.%s: %w: %w", v.Table.Name, def.Name, ErrBadFrame, err)
+		}
+		return nil
+	}
+	if def.Type.Physical() == schema.Int64 {
+		dst.I64 = appendZero(dst.I64, v.N)
+	} else {
+		dst.F64 = appendZero(dst.F64, v.N)
+	}
+	if def.Nullable {
+		dst.Valid = NewBitmap(v.N)
+	}
+	return nil
+}
+
+func appendZero[T any](s []T, n int) []T {
+	at := len(s)
+	s = slices.Grow(s, n)[:at+n]
+	clear(s[at:])
+	return s
 }
 
 // Merge is all rows of some batches of one table, in order. Tag-set columns come with their dictionaries and keep them. The

@@ -3,6 +3,7 @@ package batch
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/flowlake/flowlake/db/schema"
@@ -170,4 +171,125 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/rows, "ns/row")
+}
+
+// TestNumbers decodes the number columns of several frames at once: the same as one after the other.
+func TestNumbers(t *testing.T) {
+	tab, reg := testTable(t)
+	for seed := range uint64(40) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		var views []*View
+		var rows int
+		absent := rng.IntN(len(tab.Columns)) // from all
+		zero := tab.MustColumn("i")
+		for range 1 + rng.IntN(5) {
+			b := randomBatch(tab, rng, 1+rng.IntN(200))
+			for i := range b.Cols {
+				if i != 0 && (i == absent || rng.IntN(3) == 0) {
+					b.Cols[i] = nil
+				}
+			}
+			if v := b.Cols[zero]; v != nil && seed%2 == 0 {
+				clear(v.I64)
+			}
+			frame, err := AppendFrame(nil, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, err := Open(frame, reg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			views, rows = append(views, v), rows+b.N
+		}
+		var got Vector
+		for col, c := range tab.Columns {
+			if p := c.Type.Physical(); p != schema.Int64 && p != schema.Float64 {
+				continue
+			}
+			ok, err := Numbers(views, col, &got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ok && (got.Len() != rows || col == zero && seed%2 == 0 || col == absent && col != 0) {
+				t.Fatalf("seed %d: %d values of %s, want %d or only defaults", seed, got.Len(), c.Name, rows)
+			}
+			if !ok {
+				got.Default(&c, rows)
+			}
+			at := 0
+			for _, view := range views {
+				var one Vector
+				if err := view.Column(col, &one); err != nil {
+					t.Fatal(err)
+				}
+				for i := range view.N {
+					if g, w := value(&got, at+i), value(&one, i); g != w {
+						t.Fatalf("seed %d: row %d of %s is %v, want %v", seed, at+i, c.Name, g, w)
+					}
+				}
+				at += view.N
+			}
+		}
+	}
+}
+
+// A reserved concatenation does not move its columns, and says which rows are NULL wherever batches meet.
+func TestConcatReserve(t *testing.T) {
+	tab, _ := testTable(t)
+	columns := []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}
+	for seed := range uint64(20) {
+		rng := rand.New(rand.NewPCG(seed, 8))
+		var c Concat
+		var dst Batch
+		c.Reset(tab, columns, &dst)
+		c.Reserve(1000)
+		first := &dst.Cols[0].I64[:1][0]
+		var want [][]any
+		for c.Rows() < 700 {
+			b := randomBatch(tab, rng, 1+rng.IntN(150))
+			cols := make([]Vector, len(columns))
+			for k, i := range columns {
+				if b.Cols[i] != nil {
+					cols[k] = *b.Cols[i]
+					continue
+				}
+				cols[k].Default(&tab.Columns[i], b.N)
+				if tab.Columns[i].Type == schema.TagSet {
+					cols[k].Dict = emptyDict
+				}
+			}
+			var rows []int32
+			for i := range b.N {
+				if seed%2 == 0 && rng.IntN(2) == 0 {
+					continue
+				}
+				rows = append(rows, int32(i))
+				row := make([]any, len(columns))
+				for k := range cols {
+					row[k] = value(&cols[k], i)
+				}
+				want = append(want, row)
+			}
+			n := len(rows)
+			if seed%2 != 0 {
+				rows = nil
+			}
+			c.Append(cols, n, rows)
+		}
+		c.Finish()
+		if &dst.Cols[0].I64[0] != first {
+			t.Errorf("seed %d: the column has moved", seed)
+		}
+		if dst.N != len(want) {
+			t.Fatalf("seed %d: %d rows, want %d", seed, dst.N, len(want))
+		}
+		for i, row := range want {
+			for k := range row {
+				if got := value(dst.Cols[k], i); got != row[k] {
+					t.Fatalf("seed %d: row %d column %d is %v, want %v", seed, i, k, got, row[k])
+				}
+			}
+		}
+	}
 }

@@ -67,6 +67,63 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestAppendColumns hands columns over one at a time: the file is the one that Append makes, and an error ends the writer.
+func TestAppendColumns(t *testing.T) {
+	table := everyType(t)
+	for seed := range uint64(10) {
+		rng := rand.New(rand.NewPCG(seed, 9))
+		fs := vfs.NewMem()
+		o := randomOptions(rng)
+		b := randomBatch(rng, table, 1+rng.IntN(5000))
+		order := Order(b)
+		want := writeAll(t, fs, "want", b, order, o)
+		early := &batch.Batch{Table: table, N: b.N, Cols: slices.Clone(b.Cols)}
+		late := map[int]bool{}
+		for i, c := range table.Columns {
+			if c.Type.Physical() != schema.Code && rng.IntN(4) != 0 {
+				early.Cols[i], late[i] = nil, true
+			}
+		}
+		w, err := NewWriter(fs, "got", table, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var used batch.Vector // as a caller would that keeps one column
+		if err := w.AppendColumns(early, order, func(col int) (*batch.Vector, error) {
+			if !late[col] && b.Cols[col] != nil {
+				t.Errorf("asked for column %d, which was there", col)
+			}
+			if b.Cols[col] == nil {
+				return nil, nil
+			}
+			all := make([]int32, b.N)
+			for i := range all {
+				all[i] = int32(i)
+			}
+			batch.Gather(&used, b.Cols[col], all)
+			return &used, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := w.Finish()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Path = want.Path; got != want {
+			t.Errorf("seed %d: wrote %+v, want %+v", seed, got, want)
+		}
+		wrong := errors.New("wrong")
+		if w, err = NewWriter(fs, "none", table, o); err != nil {
+			t.Fatal(err)
+		}
+		early.Cols[table.TimeColumn] = nil
+		err = w.AppendColumns(early, order, func(int) (*batch.Vector, error) { return nil, wrong })
+		if _, end := w.Finish(); !errors.Is(err, wrong) || !errors.Is(end, wrong) {
+			t.Errorf("append %v, finish %v: want the error of the column", err, end)
+		}
+	}
+}
+
 // randomTerm makes a condition that some rows of b satisfy, mostly.
 func randomTerm(rng *rand.Rand, b *batch.Batch) pred.Term {
 	col := rng.IntN(len(b.Table.Columns))

@@ -105,7 +105,13 @@ func NewWriter(fs vfs.FS, path string, t *schema.Table, o Options) (*Writer, err
 // Append adds b's rows, in the given order (a list of row numbers; nil takes them as they are). b is in the table's
 // layout: Cols parallel to Table.Columns, nil for a column of defaults, TagSet vectors holding ids. b is not kept. After
 // an error the writer only takes Abort.
-func (w *Writer) Append(b *batch.Batch, order []int32) error {
+func (w *Writer) Append(b *batch.Batch, order []int32) error { return w.AppendColumns(b, order, nil) }
+
+// AppendColumns is Append of a batch that does not have all of its columns yet: load is asked for those that are nil in b,
+// one after the other, and its answer (nil for defaults) is used until the next question. So only one of them need be in
+// memory, and it is in the cache when its rows are gathered from all over it. Text must be in b, since pages are cut by
+// its size. A column is asked for once per row group. With a nil load it is Append.
+func (w *Writer) AppendColumns(b *batch.Batch, order []int32, load func(col int) (*batch.Vector, error)) error {
 	if w.err != nil {
 		return w.err
 	}
@@ -121,7 +127,14 @@ func (w *Writer) Append(b *batch.Batch, order []int32) error {
 		cuts := w.plan(b, order, start, n, widest)
 		// Column by column, so that a column stays in the cache while its rows are gathered from all over it.
 		for i, c := range w.columns {
-			if err := w.appendColumn(c, b.Cols[i], order, cuts); err != nil {
+			v := b.Cols[i]
+			if v == nil && load != nil && c.col.Type.Physical() != schema.Code {
+				var err error
+				if v, err = load(i); err != nil {
+					return w.fail(err)
+				}
+			}
+			if err := w.appendColumn(c, v, order, cuts); err != nil {
 				return w.fail(err)
 			}
 		}
