@@ -2,6 +2,7 @@ package exec
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/schema"
@@ -14,6 +15,7 @@ type JoinKind uint8
 const (
 	JoinInner JoinKind = iota
 	JoinLeft
+	JoinFull
 )
 
 // Join combines the rows of two inputs that have equal keys and satisfy the condition; without keys, all pairs. The right
@@ -24,8 +26,10 @@ type Join struct {
 	Left, Right         Node
 	LeftKeys, RightKeys []Expr // of equal types
 	On                  []Expr // over the columns of both sides; all must be true
+	Asof                *Asof  // nil unless each left row takes only its closest right row
 
 	cols  []*batch.Vector // of the right side
+	hit   []bool          // rows of the right side that found a partner, for a full join
 	rows  int
 	index map[string][]int32
 	all   []int32 // without keys: every row
@@ -39,16 +43,20 @@ func (j *Join) Inputs() []Node { return []Node{j.Left, j.Right} }
 
 // Describe is the line in EXPLAIN.
 func (j *Join) Describe() (string, []string) {
-	line := "Join"
-	if j.Kind == JoinLeft {
-		line = "Left join"
+	line := [...]string{"Join", "Left join", "Full join"}[j.Kind]
+	if j.Asof != nil {
+		line = "Asof " + strings.ToLower(line)
 	}
-	if len(j.LeftKeys) == 0 && len(j.On) == 0 {
+	if len(j.LeftKeys) == 0 && len(j.On) == 0 && j.Asof == nil {
 		return "Cross join", nil
 	}
 	sep := " on "
 	for i := range j.LeftKeys {
 		line += sep + operand(j.LeftKeys[i]) + " = " + operand(j.RightKeys[i])
+		sep = " and "
+	}
+	if a := j.Asof; a != nil {
+		line += sep + operand(a.Left) + " " + a.Op.String() + " " + operand(a.Right)
 		sep = " and "
 	}
 	for _, e := range j.On {
@@ -76,6 +84,10 @@ func (j *Join) build(r *Run) error {
 	mem := charger{budget: r.Budget}
 	j.index = map[string][]int32{}
 	keys := compileAll(j.RightKeys, r.Env)
+	var order asofOrder
+	if j.Asof != nil {
+		order.key = compile(j.Asof.Right, r.Env)
+	}
 	var rows []int32
 	var text int64
 	err := drain(r, r.gather(j.Right), func(b *batch.Batch, _ int64) error {
@@ -99,8 +111,13 @@ func (j *Join) build(r *Run) error {
 				}
 			}
 		}
+		if order.key != nil {
+			if err := order.append(b); err != nil {
+				return err
+			}
+		}
 		j.rows += b.N
-		return mem.set(size + text)
+		return mem.set(size + text + order.bytes())
 	})
 	if err != nil {
 		return err
@@ -112,6 +129,12 @@ func (j *Join) build(r *Run) error {
 		for i := range j.rows {
 			j.all = append(j.all, int32(i))
 		}
+	}
+	if j.Kind == JoinFull {
+		j.hit = make([]bool, j.rows)
+	}
+	if j.Asof != nil {
+		j.sortAsof(&order)
 	}
 	return nil
 }
@@ -148,10 +171,28 @@ func encodeKeys(keys []evaluator, b *batch.Batch) ([][]byte, error) {
 	return out, nil
 }
 
-func (j *Join) width(r *Run) int { return j.Left.width(r) }
+// width is 1 for a full join: who has found a partner is known when all rows of the left were seen.
+func (j *Join) width(r *Run) int {
+	if j.Kind == JoinFull {
+		return 1
+	}
+	return j.Left.width(r)
+}
+
+// leftRows are the rows of the left side that worker w joins.
+func (j *Join) leftRows(r *Run, w int) iterator {
+	if j.Kind == JoinFull {
+		return r.gather(j.Left)
+	}
+	return r.rows(j.Left, w)
+}
 
 func (j *Join) iter(r *Run, w int) iterator {
-	return &joinIter{j: j, r: r, in: r.rows(j.Left, w), keys: compileAll(j.LeftKeys, r.Env), on: compileAll(j.On, r.Env)}
+	it := &joinIter{j: j, r: r, in: j.leftRows(r, w), keys: compileAll(j.LeftKeys, r.Env), on: compileAll(j.On, r.Env)}
+	if j.Asof != nil {
+		it.asof = compile(j.Asof.Left, r.Env)
+	}
+	return it
 }
 
 type joinIter struct {
@@ -160,10 +201,14 @@ type joinIter struct {
 	in   iterator
 	keys []evaluator
 	on   []evaluator
+	asof evaluator // nil unless the join is ASOF
 
 	left    *batch.Batch
 	seq     int64
 	found   [][]byte // keys of left
+	order   []uint64 // asof of left, as numbers that order alike
+	known   []bool   // whether it is not NULL
+	tail    int      // of the right side: rows looked at for a partner after the end of the left
 	row     int      // of left that is being joined
 	at      int      // within its matches
 	matched []bool   // per row of left
@@ -179,19 +224,19 @@ func (it *joinIter) next() (*batch.Batch, int64, error) {
 	for {
 		if it.left == nil {
 			b, seq, err := it.in.next()
-			if err != nil || b == nil {
+			if err != nil {
 				return nil, 0, err
+			}
+			if b == nil {
+				return it.unmatchedRight(), it.seq, nil
 			}
 			if b.N == 0 {
-				it.pairs.N = 0
-				return &it.pairs, seq, nil
+				it.out.N = 0
+				return &it.out, seq, nil
 			}
-			if it.found, err = encodeKeys(it.keys, b); err != nil {
+			if err := it.begin(b, seq); err != nil {
 				return nil, 0, err
 			}
-			it.left, it.seq, it.row, it.at = b, seq, 0, 0
-			it.matched = resize(it.matched, b.N)
-			clear(it.matched)
 		}
 		if err := it.r.err(); err != nil {
 			return nil, 0, err
@@ -208,17 +253,47 @@ func (it *joinIter) next() (*batch.Batch, int64, error) {
 	}
 }
 
+// begin takes the next batch of the left side.
+func (it *joinIter) begin(b *batch.Batch, seq int64) (err error) {
+	if it.found, err = encodeKeys(it.keys, b); err != nil {
+		return err
+	}
+	if it.asof != nil {
+		v, err := it.asof.eval(b)
+		if err != nil {
+			return err
+		}
+		it.order, it.known = orderBits(it.order[:0], it.known[:0], v, b.N)
+	}
+	it.left, it.seq, it.row, it.at = b, seq, 0, 0
+	it.matched = resize(it.matched, b.N)
+	clear(it.matched)
+	return nil
+}
+
+// candidates are the rows of the right side whose keys are those of the left row in hand.
+func (it *joinIter) candidates() []int32 {
+	list := it.j.all
+	if len(it.keys) > 0 {
+		list = nil
+		if k := it.found[it.row]; k != nil {
+			list = it.j.index[string(k)]
+		}
+	}
+	if it.asof == nil {
+		return list
+	}
+	if !it.known[it.row] {
+		return nil
+	}
+	return it.j.Asof.closest(list, it.order[it.row])
+}
+
 // fill collects the next pairs of candidates.
 func (it *joinIter) fill() {
 	it.l, it.rr = it.l[:0], it.rr[:0]
 	for it.row < it.left.N && len(it.l) < ChunkRows {
-		list := it.j.all
-		if len(it.keys) > 0 {
-			list = nil
-			if k := it.found[it.row]; k != nil {
-				list = it.j.index[string(k)]
-			}
-		}
+		list := it.candidates()
 		n := min(len(list)-it.at, ChunkRows-len(it.l))
 		for _, r := range list[it.at : it.at+n] {
 			it.l, it.rr = append(it.l, int32(it.row)), append(it.rr, r)
@@ -233,8 +308,8 @@ func (it *joinIter) fill() {
 func (it *joinIter) join() (*batch.Batch, error) {
 	nl := len(it.j.Left.Cols())
 	if it.vecs == nil {
-		it.vecs = make([]batch.Vector, nl+len(it.j.cols)+1)
-		it.pairs.Cols = make([]*batch.Vector, nl+len(it.j.cols)+1)
+		it.vecs = make([]batch.Vector, nl+len(it.j.cols)+2)
+		it.pairs.Cols = make([]*batch.Vector, nl+len(it.j.cols)+2)
 	}
 	gather := func(at int, v *batch.Vector, rows []int32) {
 		batch.Gather(&it.vecs[at], v, rows)
@@ -246,13 +321,16 @@ func (it *joinIter) join() (*batch.Batch, error) {
 	for i, v := range it.j.cols {
 		gather(nl+i, v, it.rr)
 	}
-	// a hidden last column carries the left row through the condition
-	mark := &it.vecs[len(it.vecs)-1]
-	mark.Reset(schema.BigInt, len(it.l))
-	for i, l := range it.l {
-		mark.I64[i] = int64(l)
+	// two hidden last columns carry the rows of both sides through the condition
+	wide := len(it.vecs) - 2
+	for k, rows := range [2][]int32{it.l, it.rr} {
+		mark := &it.vecs[wide+k]
+		mark.Reset(schema.BigInt, len(rows))
+		for i, row := range rows {
+			mark.I64[i] = int64(row)
+		}
+		it.pairs.Cols[wide+k] = mark
 	}
-	it.pairs.Cols[len(it.vecs)-1] = mark
 	it.pairs.N = len(it.l)
 	b := &it.pairs
 	for _, e := range it.on {
@@ -266,17 +344,52 @@ func (it *joinIter) join() (*batch.Batch, error) {
 		b = it.sel.keep(b, v)
 	}
 	if b.N > 0 {
-		for _, l := range b.Cols[len(it.vecs)-1].I64[:b.N] {
+		for _, l := range b.Cols[wide].I64[:b.N] {
 			it.matched[l] = true
 		}
+		if it.j.hit != nil {
+			for _, row := range b.Cols[wide+1].I64[:b.N] {
+				it.j.hit[row] = true
+			}
+		}
 	}
-	it.out = batch.Batch{N: b.N, Cols: b.Cols[:len(it.vecs)-1]} // whoever reads this counts on the columns of the join
+	it.out = batch.Batch{N: b.N, Cols: b.Cols[:wide]} // whoever reads this counts on the columns of the join
 	return &it.out, nil
 }
 
-// unmatched is the rows of the left batch that found no partner, for a left join.
+// unmatchedRight is the next rows of the right side that found no partner, for a full join; nil at the end.
+func (it *joinIter) unmatchedRight() *batch.Batch {
+	it.hits = it.hits[:0]
+	for ; it.tail < len(it.j.hit) && len(it.hits) < ChunkRows; it.tail++ {
+		if !it.j.hit[it.tail] {
+			it.hits = append(it.hits, int32(it.tail))
+		}
+	}
+	if len(it.hits) == 0 {
+		return nil
+	}
+	out := &batch.Batch{N: len(it.hits), Cols: nulls(it.j.Left.Cols(), len(it.hits))}
+	for _, v := range it.j.cols {
+		g := &batch.Vector{}
+		batch.Gather(g, v, it.hits)
+		out.Cols = append(out.Cols, g)
+	}
+	return out
+}
+
+// nulls are columns of n NULLs.
+func nulls(cols []Col, n int) (out []*batch.Vector) {
+	for _, c := range cols {
+		v := &batch.Vector{}
+		fillConst(v, NullValue(vectorType(c.Type)), n)
+		out = append(out, v)
+	}
+	return out
+}
+
+// unmatched is the rows of the left batch that found no partner, for a left or full join.
 func (it *joinIter) unmatched() *batch.Batch {
-	if it.j.Kind != JoinLeft {
+	if it.j.Kind == JoinInner {
 		return nil
 	}
 	it.hits = it.hits[:0]
@@ -295,10 +408,6 @@ func (it *joinIter) unmatched() *batch.Batch {
 		batch.Gather(g, v, it.hits)
 		out.Cols = append(out.Cols, g)
 	}
-	for _, c := range it.j.Right.Cols() {
-		v := &batch.Vector{}
-		fillConst(v, NullValue(vectorType(c.Type)), n)
-		out.Cols = append(out.Cols, v)
-	}
+	out.Cols = append(out.Cols, nulls(it.j.Right.Cols(), n)...)
 	return out
 }

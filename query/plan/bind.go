@@ -338,6 +338,9 @@ func (x *binder) between(e *ast.Between) (exec.Expr, error) {
 }
 
 func (x *binder) in(e *ast.In) (exec.Expr, error) {
+	if elems, ok := rowOf(e.Expr); ok {
+		return x.rowIn(e, elems)
+	}
 	in, err := x.bind(e.Expr)
 	if err != nil {
 		return nil, err

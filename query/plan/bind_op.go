@@ -19,6 +19,9 @@ var arithOps = map[ast.BinaryOp]exec.ArithOp{
 }
 
 func (x *binder) binary(e *ast.Binary) (exec.Expr, error) {
+	if out, ok, err := x.rowEqual(e); ok {
+		return out, err
+	}
 	if op, ok := compareOps[e.Op]; ok {
 		l, r, err := x.pair(e, e.Left, e.Right, e.Op.String())
 		if err != nil {

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/flowlake/flowlake/db/schema"
@@ -23,9 +24,6 @@ func join(kind exec.JoinKind, l, r *relation, keys [][2]exec.Expr, on []exec.Exp
 }
 
 func (p *Planner) join(e *ast.Join) (*relation, error) {
-	if e.Asof || e.Natural || e.Kind == ast.JoinFull {
-		return nil, errorAt(e, stateUnsupported, "ASOF, NATURAL and FULL joins are not supported")
-	}
 	l, err := p.ref(e.Left)
 	if err != nil {
 		return nil, err
@@ -34,17 +32,21 @@ func (p *Planner) join(e *ast.Join) (*relation, error) {
 	if err != nil {
 		return nil, err
 	}
-	kind := exec.JoinInner
-	if e.Kind == ast.JoinLeft || e.Kind == ast.JoinRight {
-		kind = exec.JoinLeft
+	names := e.Using
+	if e.Natural {
+		names = commonNames(l, r)
 	}
+	if e.Asof && (e.On == nil || len(names) > 0) {
+		return nil, errorAt(e, stateUnsupported, "an ASOF join needs ON with one inequality").hint("ASOF JOIN t ON a.key = t.key AND a.time >= t.time")
+	}
+	if len(names) > 0 {
+		return p.using(e, names, l, r)
+	}
+	kind := map[ast.JoinKind]exec.JoinKind{ast.JoinLeft: exec.JoinLeft, ast.JoinRight: exec.JoinLeft, ast.JoinFull: exec.JoinFull}[e.Kind]
 	swapped := e.Kind == ast.JoinRight
 	nl, nr := len(l.cols), len(r.cols)
 	if swapped {
 		l, r, nl, nr = r, l, nr, nl
-	}
-	if len(e.Using) > 0 {
-		return p.using(e, kind, l, r)
 	}
 	both := &relation{}
 	both.cols = append(append(both.cols, l.cols...), r.cols...)
@@ -65,6 +67,11 @@ func (p *Planner) join(e *ast.Join) (*relation, error) {
 		}
 	}
 	out := join(kind, l, r, keys, rest)
+	if e.Asof {
+		if err := closest(e, out.node.(*exec.Join), nl); err != nil {
+			return nil, err
+		}
+	}
 	if !swapped {
 		return out, nil
 	}
@@ -111,13 +118,47 @@ func sideOf(e exec.Expr, nl int) int {
 	return side
 }
 
-// using joins on columns of the same name, which appear once in the result.
-func (p *Planner) using(e *ast.Join, kind exec.JoinKind, l, r *relation) (*relation, error) {
+// closest makes the join's one inequality between both sides that of an ASOF join.
+func closest(e *ast.Join, j *exec.Join, nl int) error {
+	if len(j.On) != 1 {
+		return errorAt(e.On, stateUnsupported, "an ASOF join needs equalities and one inequality between the tables, it has %d other conditions", len(j.On))
+	}
+	c, ok := j.On[0].(*exec.Compare)
+	if !ok || c.Op < exec.Lt || !exec.HasOrderBits(c.L.Type()) || c.L.Type().Physical() != c.R.Type().Physical() {
+		return errorAt(e.On, stateUnsupported, "the inequality of an ASOF join compares numbers or times with <, <=, > or >=")
+	}
+	l, r, op := c.L, c.R, c.Op
+	if sideOf(l, nl) == 2 {
+		l, r, op = r, l, map[exec.CompareOp]exec.CompareOp{exec.Lt: exec.Gt, exec.Le: exec.Ge, exec.Gt: exec.Lt, exec.Ge: exec.Le}[op]
+	}
+	if sideOf(l, nl) != 1 || sideOf(r, nl) != 2 {
+		return errorAt(e.On, stateUnsupported, "the inequality of an ASOF join must compare one table with the other")
+	}
+	r = exec.Remap(r, func(c *exec.Column) exec.Expr { return &exec.Column{Index: c.Index - nl, Typ: c.Typ, Name: c.Name} })
+	j.On, j.Asof = nil, &exec.Asof{Left: l, Right: r, Op: op}
+	return nil
+}
+
+// commonNames are the columns that a NATURAL join is on: those of both sides, in the order of the left.
+func commonNames(l, r *relation) (names []string) {
+	for _, c := range l.cols {
+		if !c.hidden && r.count(c.name) > 0 && !slices.Contains(names, c.name) {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// using joins on columns of the same name. They appear once and first in the result; by the names of the tables both
+// stay in reach.
+func (p *Planner) using(e *ast.Join, names []string, l, r *relation) (*relation, error) {
 	var keys [][2]exec.Expr
-	drop := map[int]bool{}
-	for _, name := range e.Using {
-		var pair [2]exec.Expr
-		for k, rel := range []*relation{l, r} {
+	var at [][2]int
+	x := &binder{p: p, rel: l}
+	for _, name := range names {
+		var k [2]int
+		list := make([]exec.Expr, 2)
+		for side, rel := range []*relation{l, r} {
 			i, err := rel.find(e, "", name)
 			if err != nil {
 				return nil, err
@@ -125,29 +166,67 @@ func (p *Planner) using(e *ast.Join, kind exec.JoinKind, l, r *relation) (*relat
 			if i < 0 {
 				return nil, errorAt(e, stateUnknownColumn, "column %q of USING is not in both tables", name)
 			}
-			pair[k] = rel.column(i)
-			if k == 1 {
-				drop[len(l.cols)+i] = true
-			}
+			k[side], list[side] = i, rel.column(i)
 		}
-		x := &binder{p: p, rel: l}
-		list := pair[:]
 		if _, err := x.unify(e, "USING", list); err != nil {
 			return nil, err
 		}
+		at = append(at, k)
 		keys = append(keys, [2]exec.Expr{list[0], list[1]})
 	}
-	out := join(kind, l, r, keys, nil)
-	proj := &exec.Project{Input: out.node}
-	cut := &relation{node: proj}
-	for i, c := range out.cols {
-		if !drop[i] {
-			proj.Exprs = append(proj.Exprs, out.column(i))
-			proj.Output = append(proj.Output, exec.Col{Name: c.name, Type: c.typ, Unit: c.unit})
-			cut.cols = append(cut.cols, c)
+	nl := len(l.cols)
+	var out *relation
+	column := func(side, i int) *exec.Column { return out.column(side*nl + i) }
+	switch e.Kind {
+	case ast.JoinRight:
+		for i := range keys {
+			keys[i][0], keys[i][1] = keys[i][1], keys[i][0]
+		}
+		out = join(exec.JoinLeft, r, l, keys, nil)
+		column = func(side, i int) *exec.Column { return out.column((1-side)*len(r.cols) + i) }
+	case ast.JoinFull:
+		out = join(exec.JoinFull, l, r, keys, nil)
+	case ast.JoinLeft:
+		out = join(exec.JoinLeft, l, r, keys, nil)
+	default:
+		out = join(exec.JoinInner, l, r, keys, nil)
+	}
+	return merged(x, e, [2]*relation{l, r}, at, out.node, column)
+}
+
+// merged is the columns of a join with USING: those joined on, which are hidden further on, then the rest.
+func merged(x *binder, e *ast.Join, sides [2]*relation, at [][2]int, in exec.Node, column func(side, i int) *exec.Column) (*relation, error) {
+	proj := &exec.Project{Input: in}
+	out := &relation{node: proj}
+	add := func(x exec.Expr, c relCol) {
+		c.typ = x.Type()
+		proj.Exprs = append(proj.Exprs, x)
+		proj.Output = append(proj.Output, exec.Col{Name: c.name, Type: c.typ, Unit: c.unit})
+		out.cols = append(out.cols, c)
+	}
+	joined := [2]map[int]bool{{}, {}}
+	for _, k := range at {
+		c := sides[0].cols[k[0]]
+		var v exec.Expr = column(0, k[0])
+		switch e.Kind {
+		case ast.JoinRight:
+			v = column(1, k[1])
+		case ast.JoinFull:
+			var err error
+			if v, err = x.resolve(e, exec.LookupFunc("coalesce"), "coalesce", []exec.Expr{v, column(1, k[1])}); err != nil {
+				return nil, err
+			}
+		}
+		add(v, relCol{name: c.name, unit: c.unit})
+		joined[0][k[0]], joined[1][k[1]] = true, true
+	}
+	for side, rel := range sides {
+		for i, c := range rel.cols {
+			c.hidden = c.hidden || joined[side][i]
+			add(column(side, i), c)
 		}
 	}
-	return cut, nil
+	return out, nil
 }
 
 // maxSeries is the most rows that generate_series gives.

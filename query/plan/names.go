@@ -76,7 +76,7 @@ func (x *binder) hasKey(key string) bool {
 func (r *relation) find(n ast.Node, table, name string) (int, error) {
 	at := -1
 	for i, c := range r.cols {
-		if c.name != name || table != "" && c.table != table {
+		if c.name != name || table != "" && c.table != table || c.hidden && table == "" {
 			continue
 		}
 		if at >= 0 {

@@ -102,19 +102,21 @@ func columnsBelow(e exec.Expr, n int) bool {
 	return any && ok
 }
 
-// pushJoin moves terms that concern one side of a join into it; the right side of a left join must stay whole.
+// pushJoin moves terms that concern one side of a join into it; the right side of a left
+// or ASOF join must stay whole, both sides of a full one.
 func pushJoin(j *exec.Join, terms []exec.Expr, view *tags.View) (rest []exec.Expr) {
 	nl := len(j.Left.Cols())
+	inner := j.Kind == exec.JoinInner && j.Asof == nil // fewer rows on the right would be others that are closest
 	var left, right []exec.Expr
 	for _, t := range terms {
 		switch side := sideOf(t, nl); {
-		case side == 1:
+		case side == 1 && j.Kind != exec.JoinFull:
 			left = append(left, t)
-		case side == 2 && j.Kind == exec.JoinInner:
+		case side == 2 && inner:
 			right = append(right, exec.Remap(t, func(c *exec.Column) exec.Expr {
 				return &exec.Column{Index: c.Index - nl, Typ: c.Typ, Name: c.Name}
 			}))
-		case side == 3 && j.Kind == exec.JoinInner:
+		case side == 3 && inner:
 			if k, ok := equalKey(t, nl); ok { // FROM a, b WHERE a.x = b.y
 				j.LeftKeys, j.RightKeys = append(j.LeftKeys, k[0]), append(j.RightKeys, k[1])
 			} else {
@@ -297,11 +299,18 @@ func pruneJoin(n *exec.Join, need []bool) []int {
 	nl := len(n.Left.Cols())
 	mark(need[:nl], n.LeftKeys...)
 	mark(need[nl:], n.RightKeys...)
+	if n.Asof != nil {
+		mark(need[:nl], n.Asof.Left)
+		mark(need[nl:], n.Asof.Right)
+	}
 	l, ml := prune(n.Left, append([]bool{}, need[:nl]...))
 	r, mr := prune(n.Right, append([]bool{}, need[nl:]...))
 	n.Left, n.Right = l, r
 	movedAll(n.LeftKeys, ml)
 	movedAll(n.RightKeys, mr)
+	if n.Asof != nil {
+		n.Asof.Left, n.Asof.Right = moved(n.Asof.Left, ml), moved(n.Asof.Right, mr)
+	}
 	to := append([]int{}, ml...)
 	for _, i := range mr {
 		to = append(to, len(l.Cols())+i)

@@ -115,6 +115,8 @@ type relCol struct {
 	name  string
 	typ   schema.Type
 	unit  string
+	// hidden columns are those a join with USING merged: only the name of their table reaches them.
+	hidden bool
 }
 
 func (r *relation) column(i int) *exec.Column {

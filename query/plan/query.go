@@ -218,11 +218,11 @@ func (s *selectPlan) expandStars() error {
 		}
 		n := len(s.items)
 		for _, c := range s.in.rel.cols {
-			if table != "" && c.table != table {
+			if table != "" && c.table != table || c.hidden && table == "" {
 				continue
 			}
 			id := &ast.Ident{Pos: star.Pos, Parts: []string{c.name}}
-			if c.table != "" && s.in.rel.count(c.name) > 1 {
+			if c.table != "" && (c.hidden || s.in.rel.count(c.name) > 1) {
 				id.Parts = []string{c.table, c.name}
 			}
 			s.items = append(s.items, &ast.SelectItem{Pos: star.Pos, Expr: id})
@@ -241,7 +241,7 @@ func (s *selectPlan) expandStars() error {
 func (r *relation) count(name string) int {
 	n := 0
 	for _, c := range r.cols {
-		if c.name == name {
+		if c.name == name && !c.hidden {
 			n++
 		}
 	}
@@ -614,6 +614,9 @@ func rename(n ast.Node, rel *relation, a *ast.Alias, table string) (*relation, e
 	}
 	for i := range out.cols {
 		out.cols[i].table = table
+		if out.cols[i].hidden {
+			out.cols[i].name = "" // the names of the tables within are gone
+		}
 	}
 	return out, nil
 }
