@@ -72,6 +72,10 @@ func (r *Runner) line(ctx context.Context, text string) error {
 	return nil
 }
 
+// rowsBelow makes the terminal scroll until there are two rows below the cursor, and leaves the cursor on its text: index (ESC D)
+// and cursor up (ECMA-48 CUU). The second one is for a line that ends at the right edge.
+const rowsBelow = "\x1bD\x1bD\x1b[2A"
+
 // NewLineReader is the terminal's, with history and completion. Failing to keep a history costs the history only: the
 // error is returned beside the reader.
 func NewLineReader(s Session, historyFile string) (LineReader, error) {
@@ -83,6 +87,9 @@ func NewLineReader(s Session, historyFile string) (LineReader, error) {
 	if err := rl.Config.Set("cursor-position-probe", false); err != nil {
 		return rl, fmt.Errorf("set up the terminal: %w", err)
 	}
+	// not knowing the cursor's row, the library takes for granted that there are rows below what is typed: in a terminal that is
+	// full it would overwrite the end of the last result
+	rl.SyntaxHighlighter = func(line []rune) string { return string(line) + rowsBelow }
 	rl.AcceptMultiline = func(line []rune) bool { return accept(string(line)) }
 	c := &Completer{Session: s}
 	rl.Completer = func(line []rune, cursor int) readline.Completions { return completions(c, line, cursor) }
