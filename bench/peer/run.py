@@ -1,0 +1,248 @@
+"""Puts a peer to one phase of a workload: the argument is a spec (bench/workload.Spec) in JSON, what is printed an outcome."""
+
+import json
+import os
+import resource
+import sys
+import time
+
+
+def files(folder):
+    for at, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(at, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                yield path
+
+
+def evict(folder):
+    """Has the kernel forget what it cached of the files in folder."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for path in files(folder):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fdatasync(fd)
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(fd)
+
+
+class Chdb:
+    logs = False  # an insert makes a part at once: there is no log to leave rows in
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def open(self):
+        from chdb import session
+
+        self.session = session.Session(self.spec["dir"])
+        self.run("CREATE DATABASE IF NOT EXISTS bench")
+        self.run("USE bench")
+
+    def close(self):
+        self.session.close()
+
+    def run(self, sql):
+        return str(self.session.query(sql, "TabSeparatedRaw"))
+
+    def create(self, keep_log):
+        for sql in self.spec["create"]:
+            self.run(sql)
+
+    def stage(self, i, path):
+        table, columns = self.spec["table"], ", ".join(self.spec["columns"])
+        self.run(f"CREATE TABLE src_{i} AS {table} ENGINE = Memory")
+        self.run(f"INSERT INTO src_{i} ({columns}) SELECT {columns} FROM file('{path}', Parquet)")
+
+    def insert(self, i, shift):
+        table, columns = self.spec["table"], ", ".join(self.spec["columns"])
+        later = ", ".join(
+            f"addNanoseconds({c}, {shift}) AS {c}" if shift and c in self.spec["times"] else c for c in self.spec["columns"]
+        )
+        self.run(f"INSERT INTO {table} ({columns}) SELECT {later} FROM src_{i}")
+
+    def unstage(self, i):
+        self.run(f"DROP TABLE src_{i}")
+
+    def flush(self):
+        pass
+
+    def merge(self):
+        self.run(f"OPTIMIZE TABLE {self.spec['table']} FINAL")
+
+    def disk(self):
+        sql = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'bench' AND table = '%s'"
+        return int(self.run(sql % self.spec["table"]))
+
+    def ask(self, sql):
+        return self.run(sql).rstrip("\n").replace("\t", "|")
+
+
+class Duckdb:
+    logs = True
+
+    def __init__(self, spec):
+        self.spec = spec
+
+    def open(self):
+        import duckdb
+
+        os.makedirs(self.spec["dir"], exist_ok=True)
+        self.path = os.path.join(self.spec["dir"], "bench.duckdb")
+        self.db = duckdb.connect(self.path)
+
+    def close(self):
+        self.db.close()
+
+    def create(self, keep_log):
+        if keep_log:
+            self.db.execute("SET wal_autocheckpoint = '1TB'")
+        for sql in self.spec["create"]:
+            self.db.execute(sql)
+
+    def stage(self, i, path):
+        self.db.execute(f"CREATE TEMP TABLE src_{i} AS SELECT * FROM read_parquet('{path}')")
+
+    def insert(self, i, shift):
+        table, columns = self.spec["table"], ", ".join(self.spec["columns"])
+        later = ", ".join(
+            f"make_timestamp_ns(epoch_ns({c}) + {shift})" if shift and c in self.spec["times"] else c
+            for c in self.spec["columns"]
+        )
+        self.db.execute(f"INSERT INTO {table} ({columns}) SELECT {later} FROM src_{i}")
+
+    def unstage(self, i):
+        self.db.execute(f"DROP TABLE src_{i}")
+
+    def flush(self):
+        self.db.execute("CHECKPOINT")
+
+    def merge(self):
+        self.db.execute("CHECKPOINT")
+
+    def disk(self):
+        return sum(os.path.getsize(p) for p in files(self.spec["dir"]))
+
+    def ask(self, sql):
+        rows = self.db.execute(sql).fetchall()
+        return "\n".join("|".join("" if v is None else str(v) for v in row) for row in rows)
+
+
+class Meter:
+    def __init__(self):
+        self.began, self.used = time.perf_counter(), self.cpu()
+
+    @staticmethod
+    def cpu():
+        u = resource.getrusage(resource.RUSAGE_SELF)
+        return u.ru_utime + u.ru_stime
+
+    def stop(self, out):
+        """Adds what passed since the start."""
+        out["seconds"] += time.perf_counter() - self.began
+        out["cpu_s"] += self.cpu() - self.used
+
+
+def timed(out, fn, *args):
+    began = time.perf_counter()
+    answer = fn(*args)
+    out["millis"].append((time.perf_counter() - began) * 1e3)
+    return answer
+
+
+def write(peer, spec, out, pooled):
+    """Inserts all rows, chunk by chunk; each chunk is a table in memory before the clock of its insert starts."""
+    chunks = spec["chunks"]
+    if pooled:
+        for i, path in enumerate(chunks):
+            peer.stage(i, path)
+    meter = Meter()
+    given = n = 0
+    while given < spec["rows"]:
+        cycle, i = divmod(n, len(chunks))
+        if not pooled:
+            peer.stage(i, chunks[i])
+        timed(out, peer.insert, i, cycle * spec["shift_nanos"])
+        if not pooled:
+            peer.unstage(i)
+        given, n = given + spec["chunk_rows"], n + 1
+    return meter
+
+
+def ingest(peer, spec, out):
+    peer.open()
+    peer.create(False)
+    meter = write(peer, spec, out, True)
+    peer.flush()
+    meter.stop(out)
+    out["rows"] = int(peer.ask(f"SELECT count(*) FROM {spec['table']}"))
+    out["disk_bytes"] = peer.disk()
+
+
+def size(peer, spec, out):
+    peer.open()
+    peer.create(False)
+    write(peer, spec, out, False)
+    peer.flush()
+    out["flush_bytes"] = peer.disk()
+    peer.merge()
+    out["disk_bytes"] = peer.disk()
+
+
+def load(peer, spec, out):
+    keep_log = spec["phase"] == "load-log"
+    peer.open()
+    peer.create(keep_log)
+    write(peer, spec, out, spec["pool"] < spec["rows"])
+    if not keep_log:
+        peer.flush()
+        peer.merge()
+        peer.close()
+
+
+def scan(peer, spec, out):
+    peer.open()
+    sql = spec["queries"][0]
+    out["answers"].append(peer.ask(sql))
+    meter = Meter()
+    for _ in range(spec["repeat"]):
+        timed(out, peer.ask, sql)
+    meter.stop(out)
+
+
+def needle(peer, spec, out):
+    for sql in spec["queries"]:
+        evict(spec["dir"])
+        peer.open()
+        meter = Meter()
+        out["answers"].append(timed(out, peer.ask, sql))
+        meter.stop(out)
+        peer.close()
+
+
+def start(peer, spec, out):
+    evict(spec["dir"])
+    meter = Meter()
+
+    def begin():
+        peer.open()
+        return peer.ask(f"SELECT count(*) FROM {spec['table']}")
+
+    out["answers"].append(timed(out, begin))
+    meter.stop(out)
+
+
+def main():
+    spec = json.loads(sys.argv[1])
+    peer = {"chdb": Chdb, "duckdb": Duckdb}[spec["system"]](spec)
+    __import__(spec["system"])  # loading the library is not part of any phase
+    out = {"rows": spec["rows"], "seconds": 0, "cpu_s": 0, "millis": [], "answers": []}
+    phases = {"ingest": ingest, "size": size, "load": load, "load-log": load, "scan": scan, "needle": needle, "start": start}
+    phases[spec["phase"]](peer, spec, out)
+    print(json.dumps(out), flush=True)
+    os._exit(0)  # what is to stay in a log stays there
+
+
+main()

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/flowlake/flowlake/bench/peer"
+	"github.com/flowlake/flowlake/bench/workload"
+)
+
+const (
+	scanRepeat = 7  // times that a scan is asked
+	needles    = 12 // trace ids looked for
+	starts     = 5  // times that a folder is opened
+)
+
+// participant is a system that takes part.
+type participant struct {
+	name, python string // python is empty for Flowlake
+}
+
+// runner carries a workload out.
+type runner struct {
+	o       options
+	dir     string
+	log     io.Writer
+	systems map[string]system
+	// answers to the queries of a measurement, and who gave them
+	answers  map[string][]string
+	answerer map[string]string
+	chunks   map[string]prepared // by table
+}
+
+func newRunner(o options, dir string, log io.Writer) *runner {
+	return &runner{o: o, dir: dir, log: log, systems: map[string]system{}, answers: map[string][]string{}, answerer: map[string]string{}, chunks: map[string]prepared{}}
+}
+
+func (r *runner) say(format string, args ...any) { fmt.Fprintf(r.log, format+"\n", args...) }
+
+// run measures all systems, ours first. A peer that cannot be had or fails is left out, which is said; when we fail, all is.
+func (r *runner) run(ctx context.Context) (*report, error) {
+	var took []string
+	if err := r.system(ctx, participant{name: ourName}); err != nil {
+		return nil, err
+	}
+	for _, name := range r.o.peers {
+		python, err := peer.Python(ctx, name, r.log)
+		if err == nil {
+			err = r.system(ctx, participant{name, python})
+		}
+		var wrong *wrongAnswer
+		if errors.As(err, &wrong) || ctx.Err() != nil {
+			return nil, errors.Join(err, ctx.Err())
+		}
+		if err != nil {
+			for _, suffix := range []string{"", ".spans", ".samples", ".flush", ".spans.flush", ".samples.flush", ".log"} {
+				delete(r.systems, name+suffix) // half a measurement is none
+			}
+			r.say("%s is skipped: %v", name, err)
+			continue
+		}
+		took = append(took, name)
+	}
+	return &report{Workload: r.o.kind.Name, Commit: commit(), Machine: machine(), Systems: r.systems, Ratio: ratio(r.o.kind.Name, r.systems, took)}, nil
+}
+
+// system puts one system to the workload.
+func (r *runner) system(ctx context.Context, p participant) error {
+	for i, table := range r.o.kind.Tables {
+		s := r.o.kind.Spec(table, r.o.rows, r.o.seed)
+		if s.Rows != r.o.rows && p.name == ourName && i == 0 {
+			r.say("%d rows: whole chunks of %d", s.Rows, s.ChunkRows)
+		}
+		s.System, s.Dir = p.name, filepath.Join(r.dir, p.name, table)
+		if err := r.forPeer(ctx, p, &s); err != nil {
+			return err
+		}
+		name := p.name
+		if i > 0 {
+			name += "." + table
+		}
+		if err := r.phases(ctx, p, s, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forPeer adds to a spec what peers need: the rows as files, which are written once, and how the table is made.
+func (r *runner) forPeer(ctx context.Context, p participant, s *workload.Spec) error {
+	if p.python == "" {
+		return nil
+	}
+	made, ok := r.chunks[s.Table]
+	if !ok {
+		r.say("write %d rows of %s for the peers", s.Pool, s.Table)
+		c := *s
+		c.System, c.Phase, c.Dir = ourName, phaseChunks, filepath.Join(r.dir, "rows")
+		if _, err := start(ctx, c, "", &made); err != nil {
+			return err
+		}
+		r.chunks[s.Table] = made
+	}
+	var err error
+	s.Chunks = made.Files
+	s.Create, s.Columns, s.Times, err = peer.Describe(p.name, s.Table, made.Columns)
+	return err
+}
+
+// phases carries the workload out over one table; what is measured goes to r.systems[name].
+func (r *runner) phases(ctx context.Context, p participant, s workload.Spec, name string) error {
+	switch r.o.kind.Name {
+	case "ingest":
+		_, err := r.measure(ctx, p, s, workload.PhaseIngest, name)
+		return err
+	case "size":
+		out, err := r.measure(ctx, p, s, workload.PhaseSize, name)
+		if err != nil {
+			return err
+		}
+		r.systems[name+".flush"] = system{Rows: out.Rows, Disk: out.FlushDisk}
+		r.say("%s %s: %.2f B/row at flush, %.2f merged", p.name, s.Table, float64(out.FlushDisk)/float64(out.Rows), float64(out.Disk)/float64(out.Rows))
+		return nil
+	case "scan":
+		s.Repeat, s.Queries = scanRepeat, []string{workload.GroupBy}
+		return r.loaded(ctx, p, s, workload.PhaseLoad, workload.PhaseScan, name)
+	case "needle":
+		t := s
+		t.System, t.Phase, t.Repeat = ourName, phaseTraces, needles
+		var found prepared
+		if _, err := start(ctx, t, "", &found); err != nil {
+			return err
+		}
+		for _, id := range found.TraceIDs {
+			s.Queries = append(s.Queries, workload.Needle(id))
+		}
+		return r.loaded(ctx, p, s, workload.PhaseLoad, workload.PhaseNeedle, name)
+	case "start":
+		if err := r.loaded(ctx, p, s, workload.PhaseLoad, workload.PhaseStart, name); err != nil {
+			return err
+		}
+		if p.name == "chdb" {
+			r.say("chdb has no log: it does not start from one")
+			return nil
+		}
+		s.Dir += "-log"
+		return r.loaded(ctx, p, s, workload.PhaseLoadWAL, workload.PhaseStart, name+".log")
+	}
+	return fmt.Errorf("workload %s: no phases are known", r.o.kind.Name)
+}
+
+// loaded measures a phase on rows that another phase has stored.
+func (r *runner) loaded(ctx context.Context, p participant, s workload.Spec, load, phase, name string) error {
+	s.Phase = load
+	began := time.Now()
+	if _, err := start(ctx, s, p.python, &workload.Outcome{}); err != nil {
+		return err
+	}
+	r.say("%s: loaded %d rows of %s in %.1f s", p.name, s.Rows, s.Table, time.Since(began).Seconds())
+	_, err := r.measure(ctx, p, s, phase, name)
+	return err
+}
+
+// measure runs a phase, a start several times, and enters what it finds as name.
+func (r *runner) measure(ctx context.Context, p participant, s workload.Spec, phase, name string) (*workload.Outcome, error) {
+	s.Phase = phase
+	times := 1
+	if phase == workload.PhaseStart {
+		times = starts
+	}
+	var all workload.Outcome
+	var peak int64
+	for range times {
+		var out workload.Outcome
+		rss, err := start(ctx, s, p.python, &out)
+		if err != nil {
+			return nil, err
+		}
+		if out.Rows != int64(s.Rows) {
+			return nil, fmt.Errorf("%s %s: %d rows, not %d", p.name, phase, out.Rows, s.Rows)
+		}
+		if err := r.agree(p.name, s, out.Answers); err != nil {
+			return nil, err
+		}
+		peak = max(peak, rss)
+		out.Millis = append(all.Millis, out.Millis...)
+		out.CPU += all.CPU
+		all = out
+	}
+	all.CPU /= float64(times)
+	r.systems[name] = measured(phase, &all, peak)
+	if phase != workload.PhaseSize {
+		m := r.systems[name]
+		r.say("%s %s: p50 %.2f ms, p99 %.2f ms, CPU %.2f s, %d MiB", name, phase, m.P50, m.P99, m.CPU, m.PeakRSS>>20)
+	}
+	return &all, nil
+}
+
+// wrongAnswer says that two systems answered differently: then nothing is worth comparing.
+type wrongAnswer struct{ a, b, query, answerA, answerB string }
+
+func (w *wrongAnswer) Error() string {
+	short := func(s string) string { return s[:min(len(s), 300)] }
+	return fmt.Sprintf("%s and %s answer %q differently:\n%s\nand\n%s", w.a, w.b, w.query, short(w.answerA), short(w.answerB))
+}
+
+// agree makes sure that all systems answer a phase's queries equally.
+func (r *runner) agree(name string, s workload.Spec, answers []string) error {
+	key := s.Phase + " " + s.Table
+	first, ok := r.answers[key]
+	if !ok {
+		r.answers[key], r.answerer[key] = answers, name
+		return nil
+	}
+	if slices.Equal(first, answers) {
+		return nil
+	}
+	for i := range min(len(first), len(answers)) {
+		if first[i] != answers[i] {
+			q := "count of " + s.Table
+			if i < len(s.Queries) {
+				q = s.Queries[i]
+			}
+			return &wrongAnswer{r.answerer[key], name, q, first[i], answers[i]}
+		}
+	}
+	return fmt.Errorf("%s gave %d answers, %s %d", r.answerer[key], len(first), name, len(answers))
+}

@@ -1,0 +1,264 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/flowlake/flowlake/db"
+	"github.com/flowlake/flowlake/query"
+)
+
+// Run puts Flowlake to one phase. The process should end soon after it: load-log and start leave the folder open, so that
+// the log stays as it is.
+func Run(ctx context.Context, s Spec) (*Outcome, error) {
+	switch s.Phase {
+	case PhaseIngest:
+		return ingest(ctx, s)
+	case PhaseSize:
+		return size(ctx, s)
+	case PhaseLoad, PhaseLoadWAL:
+		return load(ctx, s)
+	case PhaseScan:
+		return scan(ctx, s)
+	case PhaseNeedle:
+		return needle(ctx, s)
+	case PhaseStart:
+		return start(ctx, s)
+	}
+	return nil, fmt.Errorf("there is no phase %q", s.Phase)
+}
+
+// keep is the defaults, except that rows of a fixed day do not expire.
+func keep(o *db.Options) {
+	o.Retention = map[string]time.Duration{"flows": 0, "spans": 0, "samples": 0}
+}
+
+// unflushed leaves all rows in the log until told otherwise.
+func unflushed(o *db.Options) {
+	o.HeadBytes, o.MemoryBytes, o.HeadAge = 64<<30, 64<<30, 1000*time.Hour
+}
+
+// meter measures a part of the process's life.
+type meter struct {
+	began time.Time
+	cpu   time.Duration
+}
+
+func startMeter() meter { return meter{time.Now(), cpuTime()} }
+
+// stop adds what passed since the start.
+func (m meter) stop(o *Outcome) {
+	o.Seconds += time.Since(m.began).Seconds()
+	o.CPU += (cpuTime() - m.cpu).Seconds()
+}
+
+func millis(since time.Time) float64 { return float64(time.Since(since).Nanoseconds()) / 1e6 }
+
+// ingest measures from the first Write until everything is in segments; what compaction does meanwhile counts.
+func ingest(ctx context.Context, s Spec) (*Outcome, error) {
+	rows, err := newStream(s, true)
+	if err != nil {
+		return nil, err
+	}
+	d, err := db.Open(s.Dir, keep)
+	if err != nil {
+		return nil, err
+	}
+	out := &Outcome{}
+	m := startMeter()
+	if err := writeAll(ctx, d, rows, out); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	if err := d.Flush(ctx); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	m.stop(out)
+	out.Rows = d.Metrics().Rows
+	if err := d.Close(); err != nil {
+		return nil, err
+	}
+	out.Disk, err = diskBytes(s.Dir)
+	return out, err
+}
+
+func writeAll(ctx context.Context, d *db.DB, rows *stream, out *Outcome) error {
+	for b := rows.next(); b != nil; b = rows.next() {
+		began := time.Now()
+		if err := d.Write(ctx, b); err != nil {
+			return err
+		}
+		if out != nil {
+			out.Millis = append(out.Millis, millis(began))
+		}
+	}
+	return nil
+}
+
+// size flushes with the default options, weighs, compacts as far as it goes, and weighs again.
+func size(ctx context.Context, s Spec) (*Outcome, error) {
+	rows, err := newStream(s, false)
+	if err != nil {
+		return nil, err
+	}
+	weigh := func(compacted bool) (int64, int64, error) {
+		d, err := db.Open(s.Dir, keep, func(o *db.Options) { o.NoCompaction = !compacted })
+		if err != nil {
+			return 0, 0, err
+		}
+		if compacted {
+			err = d.Compact(ctx)
+		} else if err = writeAll(ctx, d, rows, nil); err == nil {
+			err = d.Flush(ctx)
+		}
+		n := d.Metrics().SegmentRows
+		if err = errors.Join(err, d.Close()); err != nil {
+			return 0, 0, err
+		}
+		bytes, err := diskBytes(s.Dir)
+		return n, bytes, err
+	}
+	out := &Outcome{}
+	if _, out.FlushDisk, err = weigh(false); err != nil {
+		return nil, err
+	}
+	out.Rows, out.Disk, err = weigh(true)
+	return out, err
+}
+
+// load writes all rows: into compacted segments, or into the log, where the end of the process leaves them.
+func load(ctx context.Context, s Spec) (*Outcome, error) {
+	rows, err := newStream(s, s.Pool < s.Rows)
+	if err != nil {
+		return nil, err
+	}
+	opts := []func(*db.Options){keep}
+	if s.Phase == PhaseLoadWAL {
+		opts = append(opts, unflushed)
+	}
+	d, err := db.Open(s.Dir, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeAll(ctx, d, rows, nil); err != nil {
+		return nil, err
+	}
+	out := &Outcome{Rows: d.Metrics().Rows}
+	if s.Phase == PhaseLoadWAL {
+		return out, nil
+	}
+	return out, errors.Join(d.Flush(ctx), d.Compact(ctx), d.Close())
+}
+
+// ask is the answer to a query, rows by line.
+func ask(ctx context.Context, e *query.Engine, sql string) (string, error) {
+	r, err := e.Query(ctx, sql)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	rows, err := r.All(ctx)
+	if err != nil {
+		return "", err
+	}
+	lines := make([]string, len(rows))
+	for i, row := range rows {
+		lines[i] = strings.Join(row, "|")
+	}
+	return strings.Join(lines, "\n"), nil
+}
+
+// scan asks once to warm up, then Repeat times.
+func scan(ctx context.Context, s Spec) (*Outcome, error) {
+	d, err := db.Open(s.Dir, keep)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	e := query.New(d)
+	out := &Outcome{Rows: int64(s.Rows)}
+	answer, err := ask(ctx, e, s.Queries[0])
+	if err != nil {
+		return nil, err
+	}
+	out.Answers = []string{answer}
+	m := startMeter()
+	for range s.Repeat {
+		began := time.Now()
+		if _, err := ask(ctx, e, s.Queries[0]); err != nil {
+			return nil, err
+		}
+		out.Millis = append(out.Millis, millis(began))
+	}
+	m.stop(out)
+	return out, nil
+}
+
+// needle measures each query on a folder opened anew, with none of its files in the page cache. Opening is start's to measure.
+func needle(ctx context.Context, s Spec) (*Outcome, error) {
+	out := &Outcome{Rows: int64(s.Rows)}
+	for _, q := range s.Queries {
+		if err := evict(s.Dir); err != nil {
+			return nil, err
+		}
+		d, err := db.Open(s.Dir, keep)
+		if err != nil {
+			return nil, err
+		}
+		m := startMeter()
+		answer, err := ask(ctx, query.New(d), q)
+		out.Millis = append(out.Millis, millis(m.began))
+		m.stop(out)
+		if err := errors.Join(err, d.Close()); err != nil {
+			return nil, err
+		}
+		out.Answers = append(out.Answers, answer)
+	}
+	return out, nil
+}
+
+// start measures opening the folder until the rows are counted.
+func start(ctx context.Context, s Spec) (*Outcome, error) {
+	if err := evict(s.Dir); err != nil {
+		return nil, err
+	}
+	out := &Outcome{Rows: int64(s.Rows)}
+	m := startMeter()
+	d, err := db.Open(s.Dir, keep, unflushed)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := ask(ctx, query.New(d), "SELECT count(*) FROM "+s.Table)
+	if err != nil {
+		return nil, err
+	}
+	m.stop(out)
+	out.Millis, out.Answers = []float64{out.Seconds * 1e3}, []string{answer}
+	return out, nil
+}
+
+// logFolder is where a database keeps its log: files that are made at their full size and used again.
+const logFolder = "wal"
+
+// diskBytes is the size of the files of a database that has flushed all its rows. The log, which then holds none, is left out.
+func diskBytes(dir string) (int64, error) {
+	var sum int64
+	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && e.Name() == logFolder {
+			return fs.SkipDir
+		}
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil {
+			sum += info.Size()
+		}
+		return err
+	})
+	return sum, err
+}

@@ -1,0 +1,121 @@
+package workload
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Phases of a workload. Each runs in a process of its own.
+const (
+	PhaseIngest  = "ingest"   // write all rows, timing every batch
+	PhaseSize    = "size"     // write all rows and weigh what is on disk
+	PhaseLoad    = "load"     // write all rows; nothing is measured
+	PhaseLoadWAL = "load-log" // as load, but the rows stay in the log
+	PhaseScan    = "scan"     // ask Queries[0] again and again
+	PhaseNeedle  = "needle"   // open the files cold and ask one query, for each query
+	PhaseStart   = "start"    // open the files cold and count the rows, once
+)
+
+// Spec tells a process what to do; it travels as JSON.
+type Spec struct {
+	System string `json:"system"` // "flowlake" or the name of a peer
+	Phase  string `json:"phase"`
+	Table  string `json:"table"`
+	// Rows is how many rows to write or to find; Pool is how many of them differ: after so many they come again, later.
+	Rows int `json:"rows"`
+	Pool int `json:"pool"`
+	// ChunkRows is the number of rows a peer takes at once; Flowlake takes BatchRows.
+	ChunkRows int    `json:"chunk_rows"`
+	Seed      uint64 `json:"seed"`
+	Dir       string `json:"dir"` // where the system keeps its files
+	// Repeat is how often a query of a scan is asked.
+	Repeat  int      `json:"repeat,omitempty"`
+	Queries []string `json:"queries,omitempty"`
+	// For peers: files of ChunkRows rows each, the statement that makes the table, and those of its columns that the files
+	// have, with those among them that are times.
+	Chunks  []string `json:"chunks,omitempty"`
+	Create  []string `json:"create,omitempty"`
+	Columns []string `json:"columns,omitempty"`
+	Times   []string `json:"times,omitempty"`
+	// ShiftNanos is how much later the rows of the pool come each time they come again.
+	ShiftNanos int64 `json:"shift_nanos"`
+}
+
+// Outcome is what a process found; it travels as JSON. Peak memory is the parent's to see.
+type Outcome struct {
+	Rows      int64     `json:"rows"`
+	Seconds   float64   `json:"seconds"`     // of the measured part
+	CPU       float64   `json:"cpu_s"`       // of the measured part
+	Disk      int64     `json:"disk_bytes"`  // of the table, at the end
+	FlushDisk int64     `json:"flush_bytes"` // before merging; 0 where that was not measured
+	Millis    []float64 `json:"millis"`      // of each batch or query
+	// Answers are the rows of each query, for comparison between systems.
+	Answers []string `json:"answers"`
+}
+
+const (
+	// BatchRows is the number of rows of a batch that Flowlake takes: as a busy agent sends it.
+	BatchRows = 8 << 10
+	// ChunkRows is the number of rows that a peer takes at once: what ClickHouse and DuckDB ask for.
+	ChunkRows = 64 << 10
+	// PoolRows is how many different rows a workload has that says the same rows may come again.
+	PoolRows = 128 << 10
+	// rowsPerSecond is how fast time goes on in the rows.
+	rowsPerSecond = 100000
+)
+
+// Kind is a workload by name.
+type Kind struct {
+	Name string
+	// Rows is the default number of rows.
+	Rows int
+	// Tables are those whose rows it writes; the ratio is of the first.
+	Tables []string
+	// Cycle says that a pool of rows may come again and again, later each time.
+	Cycle bool
+	Doc   string
+}
+
+// Kinds are the workloads there are.
+func Kinds() []Kind {
+	return []Kind{
+		{"ingest", 1 << 20, []string{"flows"}, true, "durable batches of flows, 18 tags a side, one writer"},
+		{"size", 1 << 18, []string{"flows", "spans", "samples"}, false, "bytes on disk at flush and after merging"},
+		{"scan", 1 << 20, []string{"flows"}, true, "group by two columns over all rows, warm"},
+		{"needle", 1 << 18, []string{"spans"}, false, "the spans of one trace, files cold"},
+		{"start", 1 << 19, []string{"flows"}, true, "open the folder and count its rows, files cold; again with the rows in the log"},
+	}
+}
+
+// Named is the workload of that name.
+func Named(name string) (Kind, error) {
+	all := Kinds()
+	if i := slices.IndexFunc(all, func(k Kind) bool { return k.Name == name }); i >= 0 {
+		return all[i], nil
+	}
+	return Kind{}, fmt.Errorf("there is no workload %q", name)
+}
+
+// Spec is the spec of a phase of the workload over a table. Rows are rounded up to whole chunks once there is more than
+// one, so that every system gets the same rows.
+func (k Kind) Spec(table string, rows int, seed uint64) Spec {
+	s := Spec{Table: table, Rows: rows, Pool: rows, ChunkRows: ChunkRows, Seed: seed, ShiftNanos: PoolRows * 1e9 / rowsPerSecond}
+	if rows <= ChunkRows {
+		s.ChunkRows = rows
+	} else {
+		s.Rows = (rows + ChunkRows - 1) / ChunkRows * ChunkRows
+		s.Pool = s.Rows
+		if k.Cycle {
+			s.Pool = min(s.Rows, PoolRows)
+		}
+	}
+	return s
+}
+
+// GroupBy is the question of the workload scan, for all systems.
+const GroupBy = "SELECT server_port, l7_protocol, count(*), sum(bytes_rx) FROM flows GROUP BY server_port, l7_protocol ORDER BY server_port, l7_protocol"
+
+// Needle is the question of the workload needle.
+func Needle(traceID string) string {
+	return "SELECT count(*), sum(duration_us) FROM spans WHERE trace_id = '" + traceID + "'"
+}
