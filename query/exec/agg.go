@@ -432,6 +432,10 @@ func (s *distinctState) result(groups int) (*batch.Vector, error) {
 	}
 	var v batch.Vector
 	s.coder.vector(&v, codes)
+	if v.Valid == nil { // not every group has a value: have the inner one look at each
+		v.Valid = batch.NewBitmap(max(len(codes), 1))
+		v.Valid.Fill(len(codes))
+	}
 	if err := s.inner.add(gids, groups, []*batch.Vector{&v}); err != nil {
 		return nil, err
 	}
