@@ -95,7 +95,7 @@ func printViews(out io.Writer, dir string, exact bool) error {
 	fmt.Fprintf(w, "-- Views of the Flowlake data folder %s for DuckDB. Rows that are only in the log yet are not in them.\n", oneLine(abs))
 	fmt.Fprint(w, "CREATE OR REPLACE VIEW tag_sets AS\n")
 	if len(files.tags) == 0 {
-		fmt.Fprint(w, "  SELECT NULL::UINTEGER AS id, NULL::MAP(VARCHAR, VARCHAR) AS tags WHERE false;\n")
+		fmt.Fprint(w, "  SELECT NULL::BIGINT AS id, NULL::MAP(VARCHAR, VARCHAR) AS tags WHERE false;\n")
 	} else {
 		from := parquetFiles(abs, []string{"tags/*.parquet"})
 		if exact {
