@@ -13,9 +13,14 @@ import (
 	"github.com/flowlake/flowlake/db/vfs"
 )
 
-// maintainer sets damaged segments aside, merges small segments and drops expired ones.
+// maintainer sets damaged segments aside, merges small segments and drops expired ones; it starts the scrubber.
 func (d *DB) maintainer(ctx context.Context) {
 	defer d.wg.Done()
+	d.wg.Add(1) // before ours ends, so nobody has stopped waiting
+	go func() {
+		defer d.wg.Done()
+		d.scrubber(ctx, d.opts.ScrubEvery)
+	}()
 	tick := time.NewTicker(d.opts.CompactEvery)
 	defer tick.Stop()
 	for {

@@ -17,6 +17,8 @@ type counters struct {
 	compactions, compactedRows    atomic.Int64
 	compactedBytes, expiredRows   atomic.Int64
 	quarantined, backgroundErrors atomic.Int64
+	scrubbedFiles, scrubbedBytes  atomic.Int64
+	scrubRounds, scrubProblems    atomic.Int64
 }
 
 // Metrics is the state of a database and what it has done since Open.
@@ -41,6 +43,9 @@ type Metrics struct {
 	ExpiredRows                                int64
 	Quarantined                                int64
 	BackgroundErrors                           int64
+	// ScrubbedFiles and ScrubbedBytes are what the scrubber has read, ScrubRounds how often it came to the end, and
+	// ScrubProblems what it found.
+	ScrubbedFiles, ScrubbedBytes, ScrubRounds, ScrubProblems int64
 	// Log is the log's own metrics; zero with Options.ExternalLog.
 	Log wal.Metrics
 }
@@ -59,6 +64,8 @@ func (d *DB) Metrics() Metrics {
 		Flushes: c.flushes.Load(), FlushedRows: c.flushedRows.Load(), FlushedBytes: c.flushedBytes.Load(),
 		Compactions: c.compactions.Load(), CompactedRows: c.compactedRows.Load(), CompactedBytes: c.compactedBytes.Load(),
 		ExpiredRows: c.expiredRows.Load(), Quarantined: c.quarantined.Load(), BackgroundErrors: c.backgroundErrors.Load(),
+		ScrubbedFiles: c.scrubbedFiles.Load(), ScrubbedBytes: c.scrubbedBytes.Load(),
+		ScrubRounds: c.scrubRounds.Load(), ScrubProblems: c.scrubProblems.Load(),
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()

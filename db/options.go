@@ -37,6 +37,9 @@ type Options struct {
 	// CompactEvery is how often segments are looked at for compaction and retention. Default 30 seconds; a flush also
 	// causes it.
 	CompactEvery time.Duration
+	// ScrubEvery is the time in which each segment and tag file is read once in the background to find damage. Default 7
+	// days; negative: never.
+	ScrubEvery time.Duration
 	// Retention overrides the default retention of tables by name; 0 keeps rows for ever.
 	Retention map[string]time.Duration
 	// ExternalLog says that the caller keeps the log and calls Apply: the database has none of its own, and Write fails.
@@ -78,6 +81,7 @@ func (o *Options) ensureDefaults() {
 	def(&o.MaxTagSets, 10_000_000)
 	def(&o.LogSegmentBytes, 64<<20)
 	def(&o.CompactEvery, 30*time.Second)
+	def(&o.ScrubEvery, 7*24*time.Hour)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
