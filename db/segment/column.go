@@ -15,11 +15,14 @@ import (
 // columnWriter gathers one column's values for the current page and keeps the encoded pages of the current row group.
 // Which of the value buffers is used follows from the column's type and, for text and tag sets, from direct.
 type columnWriter struct {
-	col  *schema.Column
-	n    int // rows in the page so far
-	i64  []int64
-	f64  []float64
-	code []int32 // into text or ids
+	col *schema.Column
+	n   int // rows in the page so far
+	i64 []int64
+	// default integers: the page's rows so far all hold 0, and i64 is not filled yet
+	defaults bool
+	lo, hi   int64 // range of i64, NULL rows' zeros included
+	f64      []float64
+	code     []int32 // into text or ids
 	// direct: values are stored one by one, because the dictionary grew past its bound or would not pay
 	direct bool
 	arena  []byte   // direct text: values of the page one after another
@@ -43,7 +46,8 @@ type columnWriter struct {
 	split  bool     // DOUBLE: byte stream split was smaller than plain
 
 	// the row group so far
-	chunk   []byte // pages, header and all; offsets in meta are relative to it
+	pages   [][]byte // header and all, in the writer's page store; offsets in meta are relative to the first
+	size    int      // bytes of pages
 	meta    chunkMeta
 	skip    int // pages to store without trying to compress, after trying did not pay
 	backoff int
@@ -64,12 +68,11 @@ func (w *columnWriter) append(v *batch.Vector, order []int32, start, n int) erro
 	}
 	switch w.col.Type.Physical() {
 	case schema.Int64:
-		w.i64 = extend(w.i64, w.n, n)
-		if v == nil {
-			clear(w.i64[w.n:])
-		} else {
-			gather(w.i64[w.n:], v.I64, order, start)
+		if v == nil && (w.n == 0 || w.defaults) {
+			w.defaults = true
+			break
 		}
+		w.appendInts(v, order, start, n)
 	case schema.Float64:
 		w.f64 = extend(w.f64, w.n, n)
 		if v == nil {
@@ -86,6 +89,36 @@ func (w *columnWriter) append(v *batch.Vector, order []int32, start, n int) erro
 	}
 	w.n += n
 	return nil
+}
+
+func (w *columnWriter) appendInts(v *batch.Vector, order []int32, start, n int) {
+	if n == 0 { // the page ends, since the next row does not fit
+		return
+	}
+	w.fillDefaults()
+	w.i64 = extend(w.i64, w.n, n)
+	dst := w.i64[w.n:]
+	var lo, hi int64
+	if v == nil {
+		clear(dst)
+	} else {
+		lo, hi = gatherRange(dst, v.I64, order, start)
+	}
+	if w.n > 0 {
+		lo, hi = min(lo, w.lo), max(hi, w.hi)
+	}
+	w.lo, w.hi = lo, hi
+}
+
+// fillDefaults writes down the zeros of a page that has nothing else so far.
+func (w *columnWriter) fillDefaults() {
+	if !w.defaults {
+		return
+	}
+	w.defaults = false
+	w.i64 = extend(w.i64, 0, w.n)
+	clear(w.i64)
+	w.lo, w.hi = 0, 0
 }
 
 // extend makes s hold exactly n values more than have, keeping the first have.
@@ -107,6 +140,29 @@ func gather[T any](dst, src []T, order []int32, start int) {
 	for i, r := range order {
 		dst[i] = src[r]
 	}
+}
+
+// gatherRange is gather with the range of the values, of which there is at least one: the gathering waits for memory, so
+// that the comparing is free.
+func gatherRange(dst, src []int64, order []int32, start int) (lo, hi int64) {
+	if order == nil {
+		src = src[start : start+len(dst)]
+		lo, hi = src[0], src[0]
+		for i, x := range src {
+			dst[i] = x
+			lo, hi = min(lo, x), max(hi, x)
+		}
+		return lo, hi
+	}
+	order = order[start : start+len(dst)]
+	lo = src[order[0]]
+	hi = lo
+	for i, r := range order {
+		x := src[r]
+		dst[i] = x
+		lo, hi = min(lo, x), max(hi, x)
+	}
+	return lo, hi
 }
 
 func (w *columnWriter) appendValid(v *batch.Vector, order []int32, start, n int) {
@@ -317,11 +373,19 @@ func compact[T any](w *columnWriter, s []T) []T {
 }
 
 func (w *columnWriter) intValues(p *pageMeta, e *encoder) ([]byte, error) {
+	if w.defaults && w.nulls == 0 && !hasBloom(w.col) && w.col.Type != schema.Boolean && w.col.Type != schema.Integer {
+		p.enc, p.min, p.max, p.flags = encDelta, 0, 0, p.flags|pageRange
+		return e.constant(0, w.n)
+	}
+	w.fillDefaults()
 	v := compact(w, w.i64[:w.n])
 	if len(v) > 0 {
-		lo, hi := v[0], v[0]
-		for _, x := range v {
-			lo, hi = min(lo, x), max(hi, x)
+		lo, hi := w.lo, w.hi
+		if w.nulls > 0 {
+			lo, hi = v[0], v[0]
+			for _, x := range v {
+				lo, hi = min(lo, x), max(hi, x)
+			}
 		}
 		p.min, p.max, p.flags = lo, hi, p.flags|pageRange
 	}
@@ -345,6 +409,9 @@ func (w *columnWriter) intValues(p *pageMeta, e *encoder) ([]byte, error) {
 		return e.int32s(v)
 	}
 	p.enc = encDelta
+	if w.nulls == 0 && p.min == p.max {
+		return e.constant(p.min, len(v))
+	}
 	return e.int64s(v)
 }
 
@@ -509,7 +576,7 @@ func prefixKey(v []byte) uint64 {
 
 // endPage empties the page buffers.
 func (w *columnWriter) endPage() {
-	w.n, w.nulls = 0, 0
+	w.n, w.nulls, w.defaults = 0, 0, false
 	w.arena, w.offs = w.arena[:0], w.offs[:0]
 	clear(w.valid)
 }
@@ -518,7 +585,8 @@ func (w *columnWriter) endPage() {
 func (w *columnWriter) endGroup() {
 	// A column that never used its dictionary will not use the next one either; one that outgrew it starts again.
 	w.direct = w.direct && w.text.len() == 0 && len(w.ids.ids) == 0
-	w.chunk = w.chunk[:0]
+	clear(w.pages)
+	w.pages, w.size = w.pages[:0], 0
 	w.meta = chunkMeta{}
 	w.hashes = w.hashes[:0]
 	clear(w.seen)

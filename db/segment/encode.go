@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"math"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
@@ -13,8 +14,8 @@ import (
 	"github.com/flowlake/flowlake/db/batch"
 )
 
-// encoder turns a page's values into bytes. Its buffers are shared by all columns of a writer: what a method returns is
-// valid until the next call.
+// encoder turns a page's values into bytes. Its buffers are shared by all columns of a writer, and by one writer after the
+// other: what a method returns is valid until the next call.
 type encoder struct {
 	zstd  *zstd.Encoder // for codes and integers: only repeats are worth looking for
 	dense *zstd.Encoder // for text and doubles: bytes that do not repeat may still be few, as hexadecimal digits are
@@ -27,6 +28,102 @@ type encoder struct {
 	delta delta.BinaryPackedEncoding
 	dict  rle.DictionaryEncoding
 	split bytestreamsplit.Encoding
+	pages pageStore
+	// zeros is the encoding of zeroCount zeros
+	zeros     []byte
+	zeroCount int
+	zero      []int64 // nothing but zeros
+	// page buffers for a column that has none of its own; nil while lent
+	pageInts  []int64
+	pageCodes []int32
+}
+
+var encoders sync.Pool
+
+// takeEncoder is an encoder for a writer, to be given back.
+func takeEncoder() (*encoder, error) {
+	if e, ok := encoders.Get().(*encoder); ok {
+		return e, nil
+	}
+	return newEncoder()
+}
+
+// maxKeptText bounds what an idle encoder holds of each buffer that values of any length go through.
+const maxKeptText = 1 << 20
+
+func (e *encoder) giveBack() {
+	e.pages.reset()
+	e.pages.free = e.pages.free[:min(len(e.pages.free), maxKeptBlocks)]
+	for _, b := range []*[]byte{&e.out, &e.pack, &e.text} {
+		if cap(*b) > maxKeptText {
+			*b = nil
+		}
+	}
+	e.text = e.text[:0]
+	encoders.Put(e)
+}
+
+// lend gives a column that begins a page the shared page buffers; takeBack takes them when the page in hand is empty again.
+// A column that keeps rows between two batches keeps its buffer.
+func (e *encoder) lend(c *columnWriter) {
+	if c.i64 == nil {
+		c.i64, e.pageInts = e.pageInts, nil
+	}
+	if c.code == nil {
+		c.code, e.pageCodes = e.pageCodes, nil
+	}
+}
+
+func (e *encoder) takeBack(c *columnWriter) {
+	if c.n > 0 {
+		return
+	}
+	if e.pageInts == nil {
+		e.pageInts, c.i64 = c.i64, nil
+	}
+	if e.pageCodes == nil {
+		e.pageCodes, c.code = c.code, nil
+	}
+}
+
+const (
+	pageBlock     = 256 << 10
+	maxKeptBlocks = 64 // 16 MiB, of an idle encoder
+)
+
+// pageStore keeps the encoded pages of a row group, of all columns, in blocks of memory that are used again for the next.
+type pageStore struct {
+	block      []byte // the one that is being filled
+	full, free [][]byte
+}
+
+// keep is a copy of two slices, one after the other, valid until reset.
+func (s *pageStore) keep(a, b []byte) []byte {
+	n := len(a) + len(b)
+	if n > pageBlock/2 { // pages that would leave much of a block empty
+		return append(append(make([]byte, 0, n), a...), b...)
+	}
+	if cap(s.block)-len(s.block) < n {
+		if s.block != nil {
+			s.full = append(s.full, s.block)
+		}
+		if k := len(s.free); k > 0 {
+			s.block, s.free = s.free[k-1], s.free[:k-1]
+		} else {
+			s.block = make([]byte, 0, pageBlock)
+		}
+	}
+	at := len(s.block)
+	s.block = append(append(s.block, a...), b...)
+	return s.block[at:len(s.block):len(s.block)]
+}
+
+func (s *pageStore) reset() {
+	for i, b := range s.full {
+		s.free = append(s.free, b[:0])
+		s.full[i] = nil
+	}
+	s.full, s.block = s.full[:0], s.block[:0]
 }
 
 func newEncoder() (*encoder, error) {
@@ -46,6 +143,28 @@ func newEncoder() (*encoder, error) {
 func (e *encoder) int64s(v []int64) (out []byte, err error) {
 	e.out, err = e.delta.EncodeInt64(e.out, v)
 	return e.out, err
+}
+
+// constant is int64s of n > 0 values x: of the encoding only the first value depends on x, all differences are 0.
+func (e *encoder) constant(x int64, n int) ([]byte, error) {
+	if e.zeroCount != n {
+		for len(e.zero) < n {
+			e.zero = append(e.zero, make([]int64, 1<<14)...)
+		}
+		all, err := e.int64s(e.zero[:n])
+		if err != nil {
+			return nil, err
+		}
+		e.zeros, e.zeroCount = append(e.zeros[:0], all...), n
+	}
+	head := 0 // block size, miniblocks, number of values; then the first value, a zero of one byte
+	for range 3 {
+		_, k := binary.Uvarint(e.zeros[head:])
+		head += k
+	}
+	e.out = binary.AppendVarint(append(e.out[:0], e.zeros[:head]...), x)
+	e.out = append(e.out, e.zeros[head+1:]...)
+	return e.out, nil
 }
 
 func (e *encoder) int32s(v []int64) ([]byte, error) {

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -441,6 +442,58 @@ func TestOrder(t *testing.T) {
 		}
 		if got := MergeOrder(runs, ends); !slices.Equal(got, Order(runs)) {
 			t.Fatalf("seed %d: merging %d runs of %d rows gives another order", seed, len(ends), b.N)
+		}
+	}
+}
+
+// A page of equal values is encoded without looking at them: it reads back as them, whatever was encoded before.
+func TestConstantEncoding(t *testing.T) {
+	e, err := newEncoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{1, 2, 1000, 1000, 128, 129, 130, 1, 16384, 20000, 7} {
+		for _, x := range []int64{0, 1, -1, 63, 64, -65, 1 << 40, math.MinInt64, math.MaxInt64, 0} {
+			got, err := e.constant(x, n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			values, err := e.delta.DecodeInt64(nil, got)
+			if err != nil || len(values) != n {
+				t.Fatalf("%d times %d: read %d, %v", n, x, len(values), err)
+			}
+			for i, v := range values {
+				if v != x {
+					t.Fatalf("%d times %d: value %d is %d", n, x, i, v)
+				}
+			}
+		}
+	}
+}
+
+// TestPageStore keeps pages of all sizes: each stays as it was until the reset, and blocks are used again.
+func TestPageStore(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	var s pageStore
+	for round := range 4 {
+		var pages [][]byte
+		for i := range 300 {
+			n := rng.IntN(1 << (8 + rng.IntN(12)))
+			page := bytes.Repeat([]byte{byte(i)}, n)
+			pages = append(pages, s.keep(page[:n/3], page[n/3:]))
+			if len(pages[i]) != n {
+				t.Fatalf("a page of %d, want %d", len(pages[i]), n)
+			}
+		}
+		for i, p := range pages {
+			if bytes.Count(p, []byte{byte(i)}) != len(p) {
+				t.Fatalf("round %d: page %d was overwritten", round, i)
+			}
+		}
+		blocks := len(s.full)
+		s.reset()
+		if len(s.full) != 0 || len(s.free) < blocks {
+			t.Fatalf("%d blocks in use after the reset, %d free of %d", len(s.full), len(s.free), blocks)
 		}
 	}
 }

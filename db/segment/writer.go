@@ -80,7 +80,7 @@ func NewWriter(fs vfs.FS, path string, t *schema.Table, o Options) (*Writer, err
 	if err := o.fill(t); err != nil {
 		return nil, fmt.Errorf("write segment %s: %w", path, err)
 	}
-	enc, err := newEncoder()
+	enc, err := takeEncoder()
 	if err != nil {
 		return nil, fmt.Errorf("write segment %s: %w", path, err)
 	}
@@ -184,6 +184,8 @@ func (w *Writer) endPage() {
 }
 
 func (w *Writer) appendColumn(c *columnWriter, v *batch.Vector, order []int32, cuts []pageCut) error {
+	w.enc.lend(c)
+	defer w.enc.takeBack(c)
 	for _, cut := range cuts {
 		if err := c.append(v, order, cut.from, cut.rows); err != nil {
 			return err
@@ -308,14 +310,14 @@ func (w *Writer) encodePage(c *columnWriter) error {
 	body = append(body, values...)
 	p.size = uint32(len(body))
 	p.crc = crc32.ChecksumIEEE(body)
-	start := len(c.chunk)
-	w.thrift.reset(c.chunk)
+	w.thrift.reset(w.thrift.b[:0])
 	w.thrift.dataPage(&p)
-	p.hdr = uint32(len(w.thrift.b) - start)
-	p.hdrCRC = crc32.Checksum(w.thrift.b[start:], castagnoli)
-	c.chunk, w.thrift.b = append(w.thrift.b, body...), nil
+	p.hdr = uint32(len(w.thrift.b))
+	p.hdrCRC = crc32.Checksum(w.thrift.b, castagnoli)
+	p.off = int64(c.size)
+	c.pages = append(c.pages, w.enc.pages.keep(w.thrift.b, body))
+	c.size += len(w.thrift.b) + len(body)
 	w.body = body
-	p.off = int64(start)
 	c.meta.pages = append(c.meta.pages, p)
 	c.endPage()
 	return nil
@@ -357,6 +359,7 @@ func (w *Writer) flushGroup() error {
 		}
 		c.endGroup()
 	}
+	w.enc.pages.reset()
 	w.sums[len(w.sums)-len(w.columns)].sorting = w.sortedBy(&g)
 	w.index.groups = append(w.index.groups, g)
 	w.index.info.Rows += g.rows
@@ -385,7 +388,12 @@ func (w *Writer) writeChunk(c *columnWriter) error {
 		c.meta.allDict = c.meta.allDict && p.enc == encDictionary
 	}
 	w.sums = append(w.sums, s)
-	return w.write(c.chunk)
+	for _, p := range c.pages {
+		if err := w.write(p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *Writer) writeDictionary(c *columnWriter) error {
@@ -484,6 +492,7 @@ func (w *Writer) Finish() (Info, error) {
 		return Info{}, err
 	}
 	w.ended, w.err = true, ErrClosed
+	w.release()
 	return w.index.info, nil
 }
 
@@ -545,7 +554,18 @@ func (w *Writer) Abort() {
 	if w.file != nil {
 		_ = w.close(false) // the file goes away
 	}
+	w.release()
 	_ = w.fs.Remove(w.path)
+}
+
+// release gives the memory that is worth keeping to the next writer.
+func (w *Writer) release() {
+	for _, c := range w.columns {
+		c.pages = nil
+	}
+	w.index.text = nil
+	w.enc.giveBack()
+	w.enc = nil
 }
 
 // summarise fills the file's ranges from those of its pages.
