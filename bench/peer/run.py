@@ -97,8 +97,8 @@ class Duckdb:
         self.db.close()
 
     def create(self, keep_log):
-        if keep_log:
-            self.db.execute("SET wal_autocheckpoint = '1TB'")
+        # the default of 16 MiB would be reached by every insert
+        self.db.execute(f"SET checkpoint_threshold = '{'1TB' if keep_log else '256MB'}'")
         for sql in self.spec["create"]:
             self.db.execute(sql)
 

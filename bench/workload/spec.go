@@ -81,9 +81,9 @@ func Kinds() []Kind {
 	return []Kind{
 		{"ingest", 1 << 20, []string{"flows"}, true, "durable batches of flows, 18 tags a side, one writer"},
 		{"size", 1 << 18, []string{"flows", "spans", "samples"}, false, "bytes on disk at flush and after merging"},
-		{"scan", 1 << 20, []string{"flows"}, true, "group by two columns over all rows, warm"},
+		{"scan", 1 << 19, []string{"flows"}, true, "group by two columns over all rows, warm"},
 		{"needle", 1 << 18, []string{"spans"}, false, "the spans of one trace, files cold"},
-		{"start", 1 << 19, []string{"flows"}, true, "open the folder and count its rows, files cold; again with the rows in the log"},
+		{"start", 1 << 18, []string{"flows"}, true, "open the folder and count its rows, files cold; again with the rows in the log"},
 	}
 }
 
