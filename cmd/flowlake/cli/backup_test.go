@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,6 +82,18 @@ func TestBackupVerifyRestore(t *testing.T) {
 	rel, _ := filepath.Rel(dest, segments[0])
 	if code != 1 || !strings.Contains(out, "segment,"+filepath.ToSlash(rel)+",") || !strings.Contains(errOut, "1 problem") {
 		t.Fatalf("damaged: %d, %q, %q", code, out, errOut)
+	}
+	// the database sets it aside, and from then on that is said
+	d, err := db.Open(dest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := d.Verify(context.Background(), nil, func(o *db.VerifyOptions) { o.SetAside = true })
+	if err = errors.Join(err, d.Close()); err != nil || len(problems) != 1 || !problems[0].SetAside {
+		t.Fatalf("set aside: %v, %v", problems, err)
+	}
+	if code, out, errOut := runCommand(t, "verify", "--data", dest); code != 0 || out != "" || !strings.Contains(errOut, "note: 1 segment set aside") {
+		t.Fatalf("afterwards: %d, %q, %q", code, out, errOut)
 	}
 }
 

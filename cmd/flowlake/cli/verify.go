@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -68,8 +69,24 @@ func (f *verifyFlags) run(cmd *cobra.Command, s *Streams) error {
 	}
 	if !f.quiet {
 		fmt.Fprintf(s.Err, "%s is sound: %s in %s\n", f.data, plural(w.last.TotalFiles, "file"), humanBytes(float64(w.last.TotalBytes)))
+		if n := setAside(f.data); n > 0 {
+			fmt.Fprintf(s.Err, "note: %s set aside earlier because of damage: rows in them are missing from answers, the files are in %s\n",
+				plural(n, "segment"), filepath.Join(f.data, "quarantine"))
+		}
 	}
 	return nil
+}
+
+// setAside is how many segments are no longer read because they were found damaged.
+func setAside(dir string) (n int) {
+	err := db.InspectManifest(vfs.OS, dir, func(e db.ManifestEdit) error {
+		n += len(e.Quarantined)
+		return nil
+	})
+	if err != nil {
+		return 0 // verifying it has said what there is to say
+	}
+	return n
 }
 
 // list writes the problems; where there are none, a table has nothing to show, and a program's format still its frame.
