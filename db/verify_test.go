@@ -307,3 +307,45 @@ func TestVerifyBesideWriters(t *testing.T) {
 		}
 	}
 }
+
+// Setting aside may fail at every file operation: it is told, the other rows are there, and it works once the disk does.
+func TestVerifySetAsideFaults(t *testing.T) {
+	source, segments := damageable(t)
+	flip(t, source, "data/"+segments[1].Path, 40)
+	aside := func(o *VerifyOptions) { o.SetAside = true }
+	failed := 0
+	for n := 0; ; n++ {
+		mem := copyOf(source)
+		var rules vfs.Rules
+		fsys := vfs.NewInjecting(mem, &rules)
+		d := mustOpen(t, fsys, func(o *Options) { o.NoCompaction, o.HeadBytes, o.ScrubEvery = true, 1<<20, -1 })
+		rules.Add(vfs.Rule{Kinds: vfs.OpChanges, Skip: n, Fault: vfs.Fault{Err: syscall.EIO}})
+		p, err := d.Verify(context.Background(), nil, aside)
+		if len(p) != 1 || p[0].File != segments[1].Path || p[0].SetAside != (err == nil) {
+			t.Fatalf("operation %d fails: %v, %v", n, p, err)
+		}
+		rules.Clear()
+		if again, rerr := d.Verify(context.Background(), nil, aside); rerr != nil || len(again) > 1 {
+			t.Fatalf("operation %d has failed: %v, %v", n, again, rerr)
+		}
+		if ids := allIDs(t, d); len(ids) != 70-int(segments[1].Rows) {
+			t.Fatalf("operation %d has failed: %d rows", n, len(ids))
+		}
+		if cerr := d.Close(); cerr != nil {
+			t.Fatal(cerr)
+		}
+		if p := verifyFolder(t, mem, "data"); len(p) > 0 {
+			t.Fatalf("operation %d has failed, afterwards: %v", n, p)
+		}
+		if _, serr := mem.Stat("data/quarantine/" + quarantineName(segments[1].Path)); serr != nil {
+			t.Fatalf("operation %d has failed: %v", n, serr)
+		}
+		if err == nil {
+			break
+		}
+		failed++
+	}
+	if failed < 3 {
+		t.Fatalf("%d operations failed", failed)
+	}
+}
