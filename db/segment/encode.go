@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"sync"
 	"unicode/utf8"
 
@@ -26,7 +27,8 @@ type encoder struct {
 	lens  []int32
 	text  []byte // minima and maxima of text pages: lives as long as the writer
 	delta delta.BinaryPackedEncoding
-	dict  rle.DictionaryEncoding
+	rle   rle.Encoding
+	runs  []byte // dictionary codes
 	split bytestreamsplit.Encoding
 	pages pageStore
 	// zeros is the encoding of zeroCount zeros
@@ -192,9 +194,24 @@ func (e *encoder) booleans(v []int64) []byte {
 	return e.out
 }
 
+// codes is RLE_DICTIONARY: the width of the codes, then the codes. The library's encoding of it finds the width a value at
+// a time.
 func (e *encoder) codes(v []int32) (out []byte, err error) {
-	e.out, err = e.dict.EncodeInt32(e.out, v)
-	return e.out, err
+	var a, b, c, d int32
+	i := 0
+	for ; i+4 <= len(v); i += 4 {
+		q := v[i : i+4 : i+4]
+		a, b, c, d = a|q[0], b|q[1], c|q[2], d|q[3]
+	}
+	for _, x := range v[i:] {
+		a |= x
+	}
+	e.rle.BitWidth = bits.Len32(uint32(a | b | c | d))
+	if e.runs, err = e.rle.EncodeInt32(e.runs, v); err != nil {
+		return nil, err
+	}
+	e.out = append(append(e.out[:0], byte(e.rle.BitWidth)), e.runs...)
+	return e.out, nil
 }
 
 func (e *encoder) plainFloats(v []float64) []byte {
