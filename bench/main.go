@@ -44,7 +44,7 @@ func exit(err error) int {
 var errUsage = errors.New("wrong command line")
 
 func usage(w io.Writer, flags *flag.FlagSet) {
-	fmt.Fprint(w, "Usage: go run ./bench WORKLOAD [--rows N] [--peers chdb,duckdb] [--data DIR] [--json]\n\nWorkloads:\n")
+	fmt.Fprint(w, "Usage: go run ./bench WORKLOAD [--rows N] [--rate N] [--peers chdb,duckdb] [--data DIR] [--json]\n\nWorkloads:\n")
 	for _, k := range workload.Kinds() {
 		fmt.Fprintf(w, "  %-8s %s (%d rows)\n", k.Name, k.Doc, k.Rows)
 	}
@@ -58,6 +58,7 @@ func usage(w io.Writer, flags *flag.FlagSet) {
 type options struct {
 	kind  workload.Kind
 	rows  int
+	rate  int
 	peers []string
 	data  string
 	seed  uint64
@@ -71,6 +72,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.IntVar(&o.rows, "rows", 0, "`number` of rows; 0 means the workload's default")
+	flags.IntVar(&o.rate, "rate", 0, "of ingest: `rows` offered per second; 0 means as many as are taken")
 	flags.StringVar(&peers, "peers", strings.Join(peer.Names(), ","), "the other `systems`, by comma; empty or none for none")
 	flags.StringVar(&o.data, "data", "", "`folder` for the files, which are left there; default a temporary one")
 	flags.Uint64Var(&o.seed, "seed", 1, "chooses the rows: equal seeds give equal rows")
@@ -97,6 +99,9 @@ func parse(args []string, out io.Writer) (options, error) {
 	}
 	if o.rows < 0 {
 		return o, fmt.Errorf("%w: --rows %d is negative", errUsage, o.rows)
+	}
+	if o.rate < 0 || o.rate > 0 && o.kind.Name != "ingest" {
+		return o, fmt.Errorf("%w: --rate %d: it is a number of rows per second, of the workload ingest only", errUsage, o.rate)
 	}
 	if o.rows == 0 {
 		o.rows = o.kind.Rows

@@ -81,6 +81,22 @@ func TestEveryWorkloadPrintsItsJSON(t *testing.T) {
 	}
 }
 
+// TestRateIsKept: rows that are offered slowly are not taken faster.
+func TestRateIsKept(t *testing.T) {
+	var out, log bytes.Buffer
+	if err := run(context.Background(), []string{"ingest", "--rows", "20000", "--rate", "40000", "--peers", "none", "--json"}, &out, &log); err != nil {
+		t.Fatalf("%v\n%s", err, &log)
+	}
+	var r report
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+		t.Fatal(err)
+	}
+	// the third and last batch is due after 16,384 rows
+	if got := r.Systems[ourName].RowsPerS; got <= 0 || got > 40000*20000/16384 {
+		t.Errorf("%v rows per second", got)
+	}
+}
+
 func TestPeerThatCannotBeHadIsSkipped(t *testing.T) {
 	t.Setenv(peer.PythonEnv, filepath.Join(t.TempDir(), "no-python"))
 	var out, log bytes.Buffer
@@ -113,6 +129,8 @@ func TestWrongCommandLines(t *testing.T) {
 		"scan size":             "name one workload, not 2",
 		"walk":                  `no workload "walk"`,
 		"scan --rows -5":        "negative",
+		"ingest --rate -1":      "rows per second",
+		"scan --rate 1000":      "of the workload ingest only",
 		"scan --rows x":         "invalid value",
 		"scan --peers postgres": `no peer "postgres"; there are chdb, duckdb`,
 		"scan --colour":         "not defined: -colour",
@@ -137,11 +155,11 @@ func TestFolderWithFilesIsRefused(t *testing.T) {
 
 func TestRatioIsOverTheBestPeer(t *testing.T) {
 	systems := map[string]system{
-		"flowlake": {Rows: 100, RowsPerS: 300, Disk: 20, P50: 2},
-		"chdb":     {Rows: 100, RowsPerS: 200, Disk: 80, P50: 4},
-		"duckdb":   {Rows: 50, RowsPerS: 100, Disk: 20, P50: 8},
+		"flowlake": {Rows: 100, RowsPerS: 300, CPU: 1, Disk: 20, P50: 2},
+		"chdb":     {Rows: 100, RowsPerS: 200, CPU: 4, Disk: 80, P50: 4},
+		"duckdb":   {Rows: 50, RowsPerS: 100, CPU: 3, Disk: 20, P50: 8},
 	}
-	for kind, want := range map[string]float64{"ingest": 1.5, "scan": 1.5, "size": 0.5, "needle": 0.5, "start": 0.5} {
+	for kind, want := range map[string]float64{"ingest": 1.5, atRate: 0.25, "scan": 1.5, "size": 0.5, "needle": 0.5, "start": 0.5} {
 		for _, peers := range [][]string{{"chdb", "duckdb"}, {"duckdb", "chdb"}} {
 			if got := ratio(kind, systems, peers); got != want {
 				t.Errorf("%s: %v, want %v", kind, got, want)

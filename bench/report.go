@@ -22,8 +22,8 @@ type report struct {
 	Machine  string `json:"machine"`
 	// Systems are by name. What is more than one measurement of a system is told apart by a suffix: "flowlake.spans.flush".
 	Systems map[string]system `json:"systems"`
-	// Ratio is ours over the best peer, of what the workload is about: rows per second (more is better), bytes or
-	// milliseconds (less is better). It is left out where there is no peer.
+	// Ratio is ours over the best peer, of what the workload is about: rows per second (more is better), bytes,
+	// milliseconds or, at a given rate, CPU time (less is better). It is left out where there is no peer.
 	Ratio float64 `json:"ratio,omitempty"`
 }
 
@@ -69,11 +69,16 @@ func round(v float64, digits int) float64 {
 	return math.Round(v*p) / p
 }
 
+// atRate stands for the workload ingest at a given rate, in which rows per second say nothing.
+const atRate = "ingest at a rate"
+
 // figure is what the workload is about, and whether more of it is better.
 func (s system) figure(kind string) (v float64, more bool) {
 	switch kind {
 	case "ingest", "scan":
 		return s.RowsPerS, true
+	case atRate:
+		return s.CPU / float64(max(1, s.Rows)), false
 	case "size":
 		return float64(s.Disk) / float64(max(1, s.Rows)), false
 	}

@@ -66,7 +66,11 @@ func (r *runner) run(ctx context.Context) (*report, error) {
 		}
 		took = append(took, name)
 	}
-	return &report{Workload: r.o.kind.Name, Commit: commit(), Machine: machine(), Systems: r.systems, Ratio: ratio(r.o.kind.Name, r.systems, took)}, nil
+	about := r.o.kind.Name
+	if r.o.rate > 0 {
+		about = atRate
+	}
+	return &report{Workload: r.o.kind.Name, Commit: commit(), Machine: machine(), Systems: r.systems, Ratio: ratio(about, r.systems, took)}, nil
 }
 
 // system puts one system to the workload.
@@ -116,6 +120,7 @@ func (r *runner) forPeer(ctx context.Context, p participant, s *workload.Spec) e
 func (r *runner) phases(ctx context.Context, p participant, s workload.Spec, name string) error {
 	switch r.o.kind.Name {
 	case "ingest":
+		s.Rate = r.o.rate
 		_, err := r.measure(ctx, p, s, workload.PhaseIngest, name)
 		return err
 	case "size":

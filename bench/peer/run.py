@@ -145,8 +145,9 @@ class Meter:
         out["cpu_s"] += self.cpu() - self.used
 
 
-def timed(out, fn, *args):
-    began = time.perf_counter()
+def timed(out, fn, *args, began=None):
+    """Calls fn and notes how long it took, from the time it began or was due."""
+    began = began or time.perf_counter()
     answer = fn(*args)
     out["millis"].append((time.perf_counter() - began) * 1e3)
     return answer
@@ -164,7 +165,11 @@ def write(peer, spec, out, pooled):
         cycle, i = divmod(n, len(chunks))
         if not pooled:
             peer.stage(i, chunks[i])
-        timed(out, peer.insert, i, cycle * spec["shift_nanos"])
+        due = None
+        if spec.get("rate"):
+            due = meter.began + given / spec["rate"]
+            time.sleep(max(0, due - time.perf_counter()))
+        timed(out, peer.insert, i, cycle * spec["shift_nanos"], began=due)
         if not pooled:
             peer.unstage(i)
         given, n = given + spec["chunk_rows"], n + 1

@@ -86,9 +86,18 @@ func ingest(ctx context.Context, s Spec) (*Outcome, error) {
 	return out, err
 }
 
+// writeAll writes the rows, at the rate of the spec if it has one, and adds the time of each batch to out, which may be nil.
 func writeAll(ctx context.Context, d *db.DB, rows *stream, out *Outcome) error {
+	first, given := time.Now(), 0
 	for b := rows.next(); b != nil; b = rows.next() {
 		began := time.Now()
+		if rows.s.Rate > 0 {
+			began = first.Add(time.Duration(float64(given) / float64(rows.s.Rate) * 1e9))
+			if err := waitUntil(ctx, began); err != nil {
+				return err
+			}
+		}
+		given += b.N
 		if err := d.Write(ctx, b); err != nil {
 			return err
 		}
@@ -97,6 +106,15 @@ func writeAll(ctx context.Context, d *db.DB, rows *stream, out *Outcome) error {
 		}
 	}
 	return nil
+}
+
+func waitUntil(ctx context.Context, at time.Time) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Until(at)):
+		return nil
+	}
 }
 
 // size flushes with the default options, weighs, compacts as far as it goes, and weighs again.

@@ -28,6 +28,9 @@ type Spec struct {
 	ChunkRows int    `json:"chunk_rows"`
 	Seed      uint64 `json:"seed"`
 	Dir       string `json:"dir"` // where the system keeps its files
+	// Rate is how many rows per second an ingest offers; 0 is as many as are taken. Offered rows do not wait for the batch
+	// before: the time of a batch counts from when it was due.
+	Rate int `json:"rate,omitempty"`
 	// Repeat is how often a query of a scan is asked.
 	Repeat  int      `json:"repeat,omitempty"`
 	Queries []string `json:"queries,omitempty"`
