@@ -63,7 +63,11 @@ func (d *DB) backup(ctx context.Context, dir string, o BackupOptions) error {
 		files = append(files, fileCopy{s.Path, s.Bytes})
 	}
 	for _, t := range e.Tags {
-		files = append(files, fileCopy{path: t.Path})
+		st, err := d.fs.Stat(filepath.Join(d.dir, filepath.FromSlash(t.Path)))
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", t.Path, err)
+		}
+		files = append(files, fileCopy{t.Path, st.Size()})
 	}
 	c := copier{fs: d.fs, from: d.dir, to: dir, link: !o.Copy, progress: o.Progress}
 	if err := c.all(ctx, files); err != nil {
@@ -128,7 +132,7 @@ func refuseFull(fsys vfs.FS, dir string) error {
 // fileCopy is a file to be copied.
 type fileCopy struct {
 	path  string // below the folder, with forward slashes
-	bytes int64  // about; 0 when not known
+	bytes int64
 }
 
 // copier makes a data folder of the files of another one. OPTIONS is the last to come: without it a folder does not open.

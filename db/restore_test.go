@@ -43,7 +43,7 @@ func TestBackupAndRestore(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if last.Files != last.TotalFiles || last.Files == 0 {
+			if last.Files != last.TotalFiles || last.Files == 0 || last.Bytes != last.TotalBytes || last.Bytes == 0 {
 				t.Fatalf("progress %+v", last)
 			}
 			mustWrite(t, d, rowsOf(300, 50))

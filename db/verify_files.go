@@ -48,6 +48,9 @@ func (v *verifier) begin(c *contents) {
 	v.tagsEnd = 1 // the empty set is in no file
 	for _, t := range c.tags {
 		v.tagsEnd = max(v.tagsEnd, t.To)
+		if st, err := v.fs.Stat(filepath.Join(v.dir, filepath.FromSlash(t.Path))); err == nil {
+			v.p.TotalBytes += st.Size() // MANIFEST does not have it
+		}
 	}
 }
 

@@ -245,7 +245,7 @@ func TestVerifyOpenDatabase(t *testing.T) {
 	if err != nil || len(p) > 0 {
 		t.Fatalf("a sound database: %v, %v", p, err)
 	}
-	if last.Files != last.TotalFiles || last.Files < 5 || last.Bytes < last.TotalBytes || last.TotalBytes == 0 {
+	if last.Files != last.TotalFiles || last.Files < 5 || last.Bytes != last.TotalBytes || last.TotalBytes == 0 {
 		t.Fatalf("progress %+v", last)
 	}
 	rows := len(allIDs(t, d))
