@@ -213,3 +213,34 @@ func judgeCopy(t *testing.T, fsys *vfs.Mem, done bool) (whole bool) {
 	}
 	return false
 }
+
+// A backup of somebody else must not have a restore read or write outside of its folders.
+func TestRestoreStaysInItsFolder(t *testing.T) {
+	for _, e := range []*edit{
+		{Add: []segmentMeta{{Table: "events", Path: "../secret.parquet"}}},
+		{Add: []segmentMeta{{Table: "events", Path: "tables/../../secret.parquet"}}},
+		{Add: []segmentMeta{{Table: "events", Path: "/secret.parquet"}}},
+		{Add: []segmentMeta{{Table: "events", Path: "tables//x"}}},
+		{Add: []segmentMeta{{Table: "events", Path: ""}}},
+		{Tags: []tagFile{{Path: "tags/../OPTIONS", From: 1, To: 2}}},
+		{Tags: []tagFile{{Path: "../tags/x", From: 1, To: 2}}},
+	} {
+		mem := vfs.NewMem()
+		if err := errors.Join(write(mem, "src/OPTIONS", `{"format":1}`), write(mem, "secret.parquet", "text")); err != nil {
+			t.Fatal(err)
+		}
+		f, _, err := createManifest(mem, "src/MANIFEST", e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		err = restoreEvents(mem, "src", "back")
+		var damaged *DamagedError
+		if !errors.As(err, &damaged) || damaged.Problems[0].Kind != ProblemManifest {
+			t.Errorf("%+v: %v", e, err)
+		}
+		if _, err := mem.Stat("back"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%+v: something was written", e)
+		}
+	}
+}

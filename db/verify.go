@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -300,7 +301,15 @@ func manifestOf(fsys vfs.FS, dir string) (c *contents, added map[string]segmentM
 	}
 	_, err = readManifest(f, st.Size(), name, func(off int64, e *edit) error {
 		for _, s := range e.Add {
+			if !below("tables", s.Path) {
+				return &CorruptionError{File: name, Offset: off, Reason: fmt.Sprintf("segment %q is not in tables", s.Path)}
+			}
 			added[s.Path] = s
+		}
+		for _, t := range e.Tags {
+			if !below("tags", t.Path) {
+				return &CorruptionError{File: name, Offset: off, Reason: fmt.Sprintf("tag file %q is not in tags", t.Path)}
+			}
 		}
 		if err := c.apply(e); err != nil {
 			return &CorruptionError{File: name, Offset: off, Reason: err.Error()}
@@ -308,6 +317,12 @@ func manifestOf(fsys vfs.FS, dir string) (c *contents, added map[string]segmentM
 		return nil
 	})
 	return c, added, err
+}
+
+// below says whether a path with forward slashes is that of a file in a folder or below it: a MANIFEST that somebody made
+// must not lead elsewhere.
+func below(folder, p string) bool {
+	return path.Clean(p) == p && strings.HasPrefix(p, folder+"/") && filepath.IsLocal(filepath.FromSlash(p))
 }
 
 // named checks the files that MANIFEST names. A file that it does not name any more at the end was merged away or expired
