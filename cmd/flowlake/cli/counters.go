@@ -113,6 +113,9 @@ func dbCounters(m db.Metrics) []counter {
 	c.add("compacted_bytes", "bytes written by merges", float64(m.CompactedBytes))
 	c.add("expired_rows", "rows dropped because of their age", float64(m.ExpiredRows))
 	c.add("quarantined_segments", "damaged segments set aside", float64(m.Quarantined))
+	c.add("scrubbed_files", "files read and checked in the background", float64(m.ScrubbedFiles))
+	c.add("scrubbed_bytes", "bytes of them", float64(m.ScrubbedBytes))
+	c.add("scrub_problems", "of them, those with damage", float64(m.ScrubProblems))
 	c.add("background_errors", "background work that failed and is tried again", float64(m.BackgroundErrors))
 	c.stage = "wal"
 	c.add("appends", "appends to the log acknowledged", float64(m.Log.Appends))
