@@ -49,6 +49,17 @@ func (w *window) at(off int64, n int) ([]byte, error) {
 	return w.buf[:n], nil
 }
 
+// pass says how many bytes after off, which the window holds, are no record's beginning, as far as the window goes: no index
+// in [next, next+ahead] stands there. It is a multiple of recordAlign, at least one.
+func (w *window) pass(off int64, next, ahead uint64) int64 {
+	b := w.buf[off-w.off:]
+	i := recordAlign
+	for i+recordHeader <= len(b) && le.Uint64(b[i+8:])-next > ahead {
+		i += recordAlign
+	}
+	return int64(i)
+}
+
 // crc continues a checksum over n bytes at off.
 func (w *window) crc(sum uint32, off, n int64) (uint32, error) {
 	for n > 0 {
@@ -183,6 +194,7 @@ func (s *scanner) searchLater(res *scanResult, next uint64) error {
 		}
 		// A cheap look first: zeros and old records of a used file are passed at memory speed.
 		if ahead := le.Uint64(b[8:]) - next; ahead > uint64(off-res.stop)/recordHeader {
+			off += s.win.pass(off, next, uint64(s.win.size)/recordHeader) - recordAlign
 			continue
 		}
 		r, ok := parseRecord(b, s.salted)
