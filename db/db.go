@@ -164,7 +164,7 @@ func (d *DB) prepareFolder() error {
 	}
 	lock, err := d.fs.Lock(filepath.Join(d.dir, "LOCK"))
 	if errors.Is(err, vfs.ErrLocked) {
-		return fmt.Errorf("%w: %w; stop it, or ask it over the network (--server)", ErrLocked, err)
+		return fmt.Errorf("%w: %w", ErrLocked, err)
 	} else if err != nil {
 		return fmt.Errorf("lock folder: %w", err)
 	}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/flowlake/flowlake/db"
 )
 
 // Streams are what a command reads and writes; tests give their own.
@@ -105,6 +107,9 @@ func Run(ctx context.Context, args []string, s Streams) int {
 		return exitUsage
 	}
 	fmt.Fprintf(s.Err, "flowlake: %v\n", err)
+	if errors.Is(err, db.ErrLocked) {
+		fmt.Fprintln(s.Err, "Stop that process, or ask it over the network: flowlake sql --server URL")
+	}
 	return exitFailed
 }
 
