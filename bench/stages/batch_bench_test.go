@@ -3,6 +3,7 @@ package stages
 import (
 	"testing"
 
+	"github.com/flowlake/flowlake/bench/gen"
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/schema"
 	"github.com/flowlake/flowlake/db/tags"
@@ -96,7 +97,7 @@ func BenchmarkInternTags(b *testing.B) {
 	const n = 4096
 	sets := make([][]byte, n)
 	for i := range sets {
-		sets[i] = podSet(uint32(i + 1))
+		sets[i] = gen.PodTags(uint32(i + 1))
 	}
 	intern := func(b *testing.B, s *tags.Store) {
 		for _, enc := range sets {

@@ -1,7 +1,6 @@
 package stages
 
 import (
-	"fmt"
 	"sync"
 	"testing"
 
@@ -20,47 +19,6 @@ const (
 	agentEdges = 3000
 )
 
-// podSet is the tag set of a pod: 18 tags as Kubernetes and a cloud give them, of few to many values.
-func podSet(id uint32) []byte {
-	i, service := int(id), int(id)/20
-	team := service % 12
-	return tags.AppendSet(nil,
-		tags.Tag{Key: "region", Value: fmt.Sprintf("eu-west-%d", i%2)},
-		tags.Tag{Key: "az", Value: fmt.Sprintf("eu-west-%d%c", i%2, 'a'+i%3)},
-		tags.Tag{Key: "vpc", Value: fmt.Sprintf("vpc-%d", i%4)},
-		tags.Tag{Key: "subnet", Value: fmt.Sprintf("subnet-%02d", i%24)},
-		tags.Tag{Key: "cluster", Value: fmt.Sprintf("prod-%d", i%5)},
-		tags.Tag{Key: "node", Value: fmt.Sprintf("ip-10-0-%d-%d", i%8, i%64)},
-		tags.Tag{Key: "host", Value: fmt.Sprintf("i-%016x", 0x9e3779b97f4a7c15*uint64(i%64))},
-		tags.Tag{Key: "namespace", Value: fmt.Sprintf("team-%02d", team)},
-		tags.Tag{Key: "workload", Value: fmt.Sprintf("svc-%03d", service)},
-		tags.Tag{Key: "workload_kind", Value: "deployment"},
-		tags.Tag{Key: "service", Value: fmt.Sprintf("svc-%03d", service)},
-		tags.Tag{Key: "pod", Value: fmt.Sprintf("svc-%03d-7d9f8b6c5-%05x", service, i)},
-		tags.Tag{Key: "container", Value: "app"},
-		tags.Tag{Key: "app", Value: fmt.Sprintf("svc-%03d", service)},
-		tags.Tag{Key: "version", Value: fmt.Sprintf("v1.%d.%d", service%9, i%3)},
-		tags.Tag{Key: "team", Value: fmt.Sprintf("team-%02d", team)},
-		tags.Tag{Key: "tier", Value: [...]string{"frontend", "backend", "data"}[service%3]},
-		tags.Tag{Key: "env", Value: "production"},
-	)
-}
-
-// carryTags gives a batch of storage form (tag-set ids) the form in which it arrives: codes into a dictionary of tag sets.
-func carryTags(b *batch.Batch, enc func(id uint32) []byte) {
-	for col, v := range b.Cols {
-		if v == nil || v.Type != schema.TagSet || v.Dict != nil {
-			continue
-		}
-		var dict batch.DictBuilder
-		codes := make([]uint32, len(v.Codes))
-		for i, id := range v.Codes {
-			codes[i] = dict.Code(enc(id))
-		}
-		b.Cols[col] = &batch.Vector{Type: schema.TagSet, Codes: codes, Dict: dict.Seal()}
-	}
-}
-
 // flowBatches are seeded batches of flows with their tag sets, as an agent sends them; manyBatches are more of them, for
 // what must not see the same rows twice. They are shared and read-only.
 var (
@@ -72,7 +30,7 @@ func makeBatches(seed uint64, n int) []*batch.Batch {
 	sets := map[uint32][]byte{}
 	enc := func(id uint32) []byte {
 		if sets[id] == nil {
-			sets[id] = podSet(id)
+			sets[id] = gen.PodTags(id)
 		}
 		return sets[id]
 	}
@@ -80,7 +38,7 @@ func makeBatches(seed uint64, n int) []*batch.Batch {
 	out := make([]*batch.Batch, n)
 	for i := range out {
 		out[i] = g.Next(batchRows)
-		carryTags(out[i], enc)
+		gen.ByValue(out[i], enc)
 	}
 	return out
 }
