@@ -39,6 +39,8 @@ type DB struct {
 	manifest *manifest
 	tagsTo   uint32 // tag sets with ids below this are in tag files
 
+	durable sync.Map // folders whose names are known to be on disk (ensureDir)
+
 	compactMu sync.Mutex // held while a merge runs; it comes before commitMu
 	applyMu   sync.Mutex // serialises Apply; the log does that for Write
 	// doubtful are files of MANIFEST edits that may be on disk although their commit failed; guarded by commitMu.

@@ -381,6 +381,27 @@ func newMeta(t *schema.Table, rel string, o segment.Options, info segment.Info, 
 	}
 }
 
+// ensureDir makes a folder below the data folder, durably. That a folder is there does not say that its name is on disk: an
+// earlier attempt, or process, may have ended between the two. So each process syncs the way to a folder once.
+func (d *DB) ensureDir(dir string) error {
+	if _, ok := d.durable.Load(dir); ok {
+		return nil
+	}
+	if err := d.fs.MkdirAll(dir); err != nil {
+		return err
+	}
+	for up := filepath.Dir(dir); ; up = filepath.Dir(up) {
+		if err := vfs.SyncDir(d.fs, up); err != nil {
+			return fmt.Errorf("sync %s: %w", up, err)
+		}
+		if len(up) <= len(filepath.Clean(d.dir)) {
+			break
+		}
+	}
+	d.durable.Store(dir, true)
+	return nil
+}
+
 // writeFile has a segment file written and synced in tmp/ and renames it to its place. The caller syncs that folder.
 func (d *DB) writeFile(rel string, write func(tmp string) (segment.Info, error)) (segment.Info, error) {
 	full := filepath.Join(d.dir, filepath.FromSlash(rel))
@@ -390,7 +411,7 @@ func (d *DB) writeFile(rel string, write func(tmp string) (segment.Info, error))
 		_ = d.fs.Remove(tmp) // usually gone already; tmp/ is emptied at start
 		return info, fmt.Errorf("write %s: %w", tmp, err)
 	}
-	if err := vfs.MkdirAllSync(d.fs, filepath.Dir(full)); err != nil {
+	if err := d.ensureDir(filepath.Dir(full)); err != nil {
 		return info, fmt.Errorf("make folder: %w", err)
 	}
 	if err := d.fs.Rename(tmp, full); err != nil {

@@ -151,7 +151,7 @@ func (d *DB) setAside(path string, reason error) (did bool, err error) {
 	from := filepath.Join(d.dir, filepath.FromSlash(path))
 	dir := filepath.Join(d.dir, "quarantine")
 	to := filepath.Join(dir, quarantineName(path))
-	if err := vfs.MkdirAllSync(d.fs, dir); err != nil {
+	if err := d.ensureDir(dir); err != nil {
 		return false, fmt.Errorf("set damaged segment %s aside: %w", path, err)
 	}
 	// a second name first: whatever happens next, the file stays reachable
