@@ -307,6 +307,9 @@ func TestConcurrentAppends(t *testing.T) {
 					t.Errorf("append: %v; committed to %d, want %d", err, visible.Load(), last)
 				}
 				got, err := l.Get(last, nil)
+				if errors.Is(err, ErrNotFound) && last < l.FirstIndex() {
+					continue // this goroutine stood still for so long that the record was truncated meanwhile
+				}
 				if err != nil || !bytes.Equal(got, recs[len(recs)-1]) {
 					t.Errorf("read own write %d: %v", last, err)
 				}
