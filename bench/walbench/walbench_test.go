@@ -145,12 +145,12 @@ func TestRaft(t *testing.T) {
 		}
 		select {
 		case <-node.LeaderCh():
-		case <-time.After(20 * time.Second):
-			t.Fatal("no leader within 20 s")
+		case <-time.After(time.Minute):
+			t.Fatal("no leader within a minute")
 		}
 		for i := range 50 {
 			cmd := fmt.Appendf(nil, "round %d, %d", round, i)
-			if err := node.Apply(cmd, 10*time.Second).Error(); err != nil {
+			if err := node.Apply(cmd, time.Minute).Error(); err != nil {
 				t.Fatal(err)
 			}
 			applied = append(applied, cmd)

@@ -119,7 +119,8 @@ func cutFile(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b[:min(n, len(b))], 0o600))
 }
 
-const patience = 15 * time.Second
+// patience is how long something is waited for: a busy machine may not run us for seconds.
+const patience = 90 * time.Second
 
 // eventually tries f until it works.
 func eventually(ts *testscript.TestScript, f func() error) {
