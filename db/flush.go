@@ -371,7 +371,7 @@ func (d *DB) segmentPath(t *schema.Table, day int64, o segment.Options) string {
 	seq := d.manifest.nextSeq
 	d.manifest.nextSeq++
 	date := time.Unix(day*int64(24*time.Hour/time.Second), 0).UTC().Format(time.DateOnly)
-	return path.Join("tables", t.Name, t.Resolution, date, fmt.Sprintf("%d-%d-%d.parquet", o.MinIndex, o.MaxIndex, seq))
+	return path.Join("tables", t.Base, t.Resolution, date, fmt.Sprintf("%d-%d-%d.parquet", o.MinIndex, o.MaxIndex, seq))
 }
 
 func newMeta(t *schema.Table, rel string, o segment.Options, info segment.Info, written int64) segmentMeta {

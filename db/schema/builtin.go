@@ -22,7 +22,23 @@ func nullable(name string, t Type, unit, doc string) Column {
 	return Column{Name: name, Type: t, Role: Gauge, Unit: unit, Nullable: true, Doc: doc}
 }
 
+// nullableKey is an identifier that may be unknown.
+func nullableKey(name string, t Type, doc string) Column {
+	return Column{Name: name, Type: t, Nullable: true, Doc: doc}
+}
+
 func id(name, doc string) Column { return Column{Name: name, Type: Varchar, Bloom: true, Doc: doc} }
+
+func traceID(doc string) Column {
+	c := id("trace_id", doc)
+	c.Uniq = true
+	return c
+}
+
+// uniq is key for a column whose distinct values rollups count.
+func uniq(name string, t Type, doc string) Column {
+	return Column{Name: name, Type: t, Uniq: true, Doc: doc}
+}
 
 func timeColumn(doc string) Column {
 	return Column{Name: "time", Type: Timestamp, Role: Time, Doc: doc}
@@ -47,8 +63,8 @@ var flows = sync.OnceValue(func() *Table {
 		key("close_type", Varchar, "how the flow ended, or forced_report while it is open"),
 		key("status", Varchar, "ok, client_error, server_error or unknown, from close_type"),
 		key("is_new", Boolean, "whether this is the first report of the flow"),
-		key("client_ip", Inet, "address of the side that asked"),
-		key("server_ip", Inet, "address of the side that answered"),
+		uniq("client_ip", Inet, "address of the side that asked"),
+		uniq("server_ip", Inet, "address of the side that answered"),
 		key("client_port", Integer, "port of the client"),
 		key("server_port", Integer, "port of the server"),
 		key("protocol", Varchar, "tcp, udp, icmp, ..."),
@@ -63,8 +79,8 @@ var flows = sync.OnceValue(func() *Table {
 		key("agent", Varchar, "host name of the collector"),
 		key("interface", Varchar, "network interface it was seen on"),
 		key("direction_score", Integer, "0..255, how sure it is who is the server"),
-		nullable("client_pid", Integer, "", "process id of the client, where known"),
-		nullable("server_pid", Integer, "", "process id of the server, where known"),
+		nullableKey("client_pid", Integer, "process id of the client, where known"),
+		nullableKey("server_pid", Integer, "process id of the server, where known"),
 		key("client_process", Varchar, "process name of the client, where known"),
 		key("server_process", Varchar, "process name of the server, where known"),
 		counter("packets_tx", "packets", "packets from client to server"),
@@ -123,8 +139,8 @@ var spans = sync.OnceValue(func() *Table {
 		{Name: "id", Type: BigInt, Bloom: true, Doc: "row id: unique among all spans"},
 		key("flow_id", BigInt, "flow that carried it; 0 for OpenTelemetry spans"),
 		key("type", Varchar, "request, response or session (both)"),
-		key("client_ip", Inet, "address of the side that asked"),
-		key("server_ip", Inet, "address of the side that answered"),
+		uniq("client_ip", Inet, "address of the side that asked"),
+		uniq("server_ip", Inet, "address of the side that answered"),
 		key("client_port", Integer, "port of the client"),
 		key("server_port", Integer, "port of the server"),
 		key("protocol", Varchar, "tcp, udp, ..."),
@@ -139,16 +155,16 @@ var spans = sync.OnceValue(func() *Table {
 		key("request_type", Varchar, "method, command or query type"),
 		key("request_domain", Varchar, "host, authority or queried name"),
 		key("request_resource", Varchar, "path, statement or key"),
-		nullable("request_id", BigInt, "", "the protocol's own id of the request"),
-		key("endpoint", Varchar, "resource without its variable parts"),
+		nullableKey("request_id", BigInt, "the protocol's own id of the request"),
+		uniq("endpoint", Varchar, "resource without its variable parts"),
 		nullable("request_bytes", BigInt, "bytes", "length of the request"),
 		nullable("response_bytes", BigInt, "bytes", "length of the response"),
 		key("response_status", Varchar, "ok, client_error, server_error, timeout or unknown"),
-		nullable("response_code", Integer, "", "the protocol's own status code"),
+		nullableKey("response_code", Integer, "the protocol's own status code"),
 		key("response_exception", Varchar, "error text"),
 		key("response_result", Varchar, "what was answered, for protocols that say it in short"),
 		nullable("sql_affected_rows", BigInt, "rows", "rows changed by a statement"),
-		id("trace_id", "trace id found in headers or given by OpenTelemetry"),
+		traceID("trace id found in headers or given by OpenTelemetry"),
 		id("span_id", "span id found in headers or given by OpenTelemetry"),
 		key("parent_span_id", Varchar, "span id of the caller"),
 		key("span_kind", Varchar, "client, server, producer, consumer or internal"),
@@ -166,8 +182,8 @@ var spans = sync.OnceValue(func() *Table {
 		key("cap_seq_response", BigInt, "number of the captured buffer of its socket, response"),
 		key("tcp_seq_request", BigInt, "TCP sequence number of the request's first byte"),
 		key("tcp_seq_response", BigInt, "TCP sequence number of the response's first byte"),
-		nullable("client_pid", Integer, "", "process id of the client, where known"),
-		nullable("server_pid", Integer, "", "process id of the server, where known"),
+		nullableKey("client_pid", Integer, "process id of the client, where known"),
+		nullableKey("server_pid", Integer, "process id of the server, where known"),
 		key("client_process", Varchar, "process name of the client, where known"),
 		key("server_process", Varchar, "process name of the server, where known"),
 		key("attributes", Map, "further attributes"),
@@ -196,20 +212,28 @@ var logs = sync.OnceValue(func() *Table {
 		timeColumn("time of the record"),
 		key("severity", Varchar, "trace, debug, info, warn, error or fatal"),
 		key("body", Varchar, "the message"),
-		id("trace_id", "trace the record belongs to"),
+		traceID("trace the record belongs to"),
 		id("span_id", "span the record belongs to"),
 		key("tags", TagSet, "tags of the sender; in SQL tag.<key>"),
 		key("attributes", Map, "further attributes"),
 	}}, "time/1m", "tags", "time"))
 })
 
-// Builtin is the registry of all built-in tables.
+// Builtin is the registry of all built-in tables and rollups.
 func Builtin() *Registry { return builtin() }
 
 var builtin = sync.OnceValue(func() *Registry {
-	r, err := NewRegistry(Flows(), Spans(), Samples(), Logs())
+	r, err := NewRegistry(Flows(), Spans(), Samples(), Logs(), Network(), Application())
+	for _, def := range builtinRollups() {
+		if err == nil {
+			r, err = r.With(def)
+		}
+	}
 	if err != nil {
 		panic(err) // as in must
+	}
+	for _, u := range r.rollups {
+		u.Builtin = true
 	}
 	return r
 })

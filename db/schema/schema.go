@@ -98,6 +98,14 @@ type Column struct {
 	Nullable bool
 	// Bloom asks for a Bloom filter over the column's values in each segment (for ids that are looked up).
 	Bloom bool
+	// Merge says how the values of rows with equal keys become one when rows are rolled up or merged. New sets it from Role
+	// where it is MergeNone; keys and the time have none.
+	Merge Merge
+	// Uniq asks rollups that do not group by the column for a count of its distinct values (Rollup).
+	Uniq bool
+	// From and Expr say what a metric of a table of partials is, in SQL, over the raw rows of a table: From is that table,
+	// Expr an aggregate over its rows of the same keys and second. "" for keys and in other tables.
+	From, Expr string
 	// Doc is one line for SHOW COLUMNS and the docs.
 	Doc string
 }
@@ -112,8 +120,13 @@ type SortTerm struct {
 // Table is a table's definition. Column ordinals are stable: columns are only ever appended (frames and log records
 // refer to them by ordinal).
 type Table struct {
-	Name       string
+	Name string
+	// Base is the logical table of which this is one resolution, and its folder on disk; New sets it to Name when it is "".
+	Base       string
 	Resolution string // folder below the table: "raw", "1s", "1m"
+	// Partial says that a row is a partial result: rows that are equal in time and all key columns stand for the one that
+	// Column.Merge makes of them. Storage merges such rows when it likes; whoever reads must do so, too.
+	Partial    bool
 	Columns    []Column
 	TimeColumn int
 	Sort       []SortTerm
@@ -146,6 +159,7 @@ func (t *Table) MustColumn(name string) int {
 func New(t Table, sort ...string) (*Table, error) {
 	t.byName = make(map[string]int, len(t.Columns))
 	t.TimeColumn = -1
+	t.Columns = slices.Clone(t.Columns)
 	for i, c := range t.Columns {
 		if _, dup := t.byName[c.Name]; dup || c.Name == "" || c.Type == Invalid || c.Type == Interval {
 			return nil, fmt.Errorf("table %s: column %d %q: duplicate, unnamed or of no stored type", t.Name, i, c.Name)
@@ -159,7 +173,17 @@ func New(t Table, sort ...string) (*Table, error) {
 			}
 			t.TimeColumn = i
 		}
+		if err := c.checkMerge(); err != nil {
+			return nil, fmt.Errorf("table %s: column %q: %w", t.Name, c.Name, err)
+		}
+		t.Columns[i].Merge = c.merge()
+		if t.Partial && t.Columns[i].Merge == MergeNone && c.Role != Key && c.Role != Time {
+			return nil, fmt.Errorf("table %s: column %q: a column of partials is a key or can be merged", t.Name, c.Name)
+		}
 		t.byName[c.Name] = i
+	}
+	if t.Base == "" {
+		t.Base = t.Name
 	}
 	if t.TimeColumn < 0 {
 		return nil, fmt.Errorf("table %s: no time column", t.Name)
@@ -192,34 +216,3 @@ func cutBucket(s string) (name string, nanos int64, ok bool) {
 	}
 	return s[:i], int64(d), true
 }
-
-// Registry is an immutable set of tables by name.
-type Registry struct {
-	tables []*Table
-	byName map[string]*Table
-}
-
-// NewRegistry makes a registry; names must be unique.
-func NewRegistry(tables ...*Table) (*Registry, error) {
-	r := &Registry{byName: make(map[string]*Table, len(tables))}
-	for _, t := range tables {
-		if _, dup := r.byName[t.Name]; dup {
-			return nil, fmt.Errorf("table %s is defined twice", t.Name)
-		}
-		r.byName[t.Name] = t
-		r.tables = append(r.tables, t)
-	}
-	slices.SortFunc(r.tables, func(a, b *Table) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
-	return r, nil
-}
-
-// Table is the named table; ok is false where there is none.
-func (r *Registry) Table(name string) (t *Table, ok bool) { t, ok = r.byName[name]; return }
-
-// Tables lists all tables by name.
-func (r *Registry) Tables() []*Table { return slices.Clone(r.tables) }
