@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -53,6 +54,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("CORPUS", corpus())
+			e.Setenv("ID", fmt.Sprintf("x%08x", rand.Uint32())) // tells traffic of ours from that of other tests on this machine
 			e.Setenv("HOME", e.WorkDir)
 			return nil
 		},
@@ -211,11 +213,11 @@ func web(ts *testscript.TestScript, _ bool, args []string) {
 
 // lookup NAME: asks a small DNS server on this host, on port 53 of an address of its own, for the A records of a name.
 func lookUp(ts *testscript.TestScript, _ bool, args []string) {
-	server, err := net.ListenPacket("udp4", "127.0.0.53:53")
-	if err != nil {
-		server, err = net.ListenPacket("udp4", "127.0.0.99:53")
-	}
-	ts.Check(err)
+	var server net.PacketConn
+	eventually(ts, func() (err error) {
+		server, err = net.ListenPacket("udp4", fmt.Sprintf("127.%d.%d.%d:53", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254)))
+		return err
+	})
 	defer server.Close()
 	done := make(chan error, 1)
 	go func() {
