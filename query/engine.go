@@ -52,6 +52,10 @@ type Options struct {
 	Timeout time.Duration
 	// MaxResultRows bounds the rows of one result; default (0) no limit.
 	MaxResultRows int64
+	// RollupOff answers every query from the table it names, never from a rollup of it; the setting rollup.
+	RollupOff bool
+	// ReadOnly refuses the statements that change the database: CREATE ROLLUP, DROP ROLLUP, ALTER TABLE.
+	ReadOnly bool
 	// Now is the clock behind now(); default time.Now.
 	Now func() time.Time
 	// Location is the zone of times that name none; default UTC.
@@ -118,15 +122,26 @@ func (e *Engine) table(parts []string) (plan.Table, bool) {
 			return plan.Table{Schema: v.Table, Load: v.Rows}, true
 		}
 	}
-	t, ok := e.src.Table(name)
-	return plan.Table{Schema: t}, ok
+	if t, ok := e.src.Table(name); ok {
+		return plan.Table{Schema: t, Exact: t.Base != "" && t.Base != t.Name}, true
+	}
+	t, ok := e.src.Table(name + finest)
+	return plan.Table{Schema: t}, ok && t.Base == name
 }
+
+// finest ends the name of the table that a logical table such as network stands for: the one its rollups are made of.
+const finest = "_1s"
 
 // tables lists stored and virtual tables by name.
 func (e *Engine) tables() []*schema.Table {
 	out := slices.Clone(e.src.Tables())
 	for _, v := range e.opts.Virtual {
 		out = append(out, v.Table)
+	}
+	for _, t := range e.src.Tables() {
+		if base, ok := strings.CutSuffix(t.Name, finest); ok && base == t.Base {
+			out = append(out, &schema.Table{Name: base, Doc: t.Doc + "; the resolution is chosen by the query", TimeColumn: -1})
+		}
 	}
 	slices.SortFunc(out, func(a, b *schema.Table) int { return strings.Compare(a.Name, b.Name) })
 	return out
@@ -192,6 +207,9 @@ func (s *Session) planner(args []any) (*plan.Planner, error) {
 			"current_schema": exec.TextValue("public"), "current_user": exec.TextValue("flowlake"), "session_user": exec.TextValue("flowlake"),
 			"user": exec.TextValue("flowlake"), "pg_is_in_recovery": exec.BoolValue(false),
 		},
+	}
+	if a, ok := e.src.(schema.RollupAdmin); ok && !s.opts.RollupOff {
+		p.Rollups = a
 	}
 	for i, a := range args {
 		v, err := argument(a)

@@ -219,7 +219,7 @@ func TestParametersAndSettings(t *testing.T) {
 	}
 	if res, err := s.Query(ctx, "SHOW SETTINGS"); err != nil || len(res.Columns()) != 3 {
 		t.Error(err)
-	} else if b, err := res.Next(ctx); err != nil || b.N != 5 {
+	} else if b, err := res.Next(ctx); err != nil || b.N != 6 {
 		t.Error(err)
 	} else if _, err := res.Next(ctx); err != io.EOF {
 		t.Errorf("at the end: %v", err)

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/enc"
 	"github.com/flowlake/flowlake/db/pred"
 	"github.com/flowlake/flowlake/db/schema"
 	"github.com/flowlake/flowlake/db/tags"
@@ -23,16 +25,33 @@ type memSource struct {
 	units   map[string][]*batch.Batch
 	open    atomic.Int64 // scans that were not closed
 	flushed int
+	pending map[string]bool // rollups whose backfill is not done
+	keep    map[string]time.Duration
 	onRead  func(ctx context.Context) error // called by every Read
 }
 
 func newMemSource(t testing.TB) *memSource {
 	t.Helper()
-	reg, err := schema.NewRegistry(append(schema.Builtin().Tables(), testTable(t))...)
-	if err != nil {
+	b := schema.Builtin()
+	reg, err := schema.NewRegistry(b.Tables()...)
+	for _, u := range b.Rollups() {
+		reg, err = schema.NewRegistry(slices.DeleteFunc(reg.Tables(), func(t *schema.Table) bool { return t.Name == u.Def.Name })...)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if reg, err = schema.NewRegistry(append(reg.Tables(), testTable(t))...); err != nil {
 		t.Fatal(err)
 	}
-	return &memSource{reg: reg, tags: tags.New(tags.Limits{}), units: map[string][]*batch.Batch{}}
+	for _, u := range b.Rollups() {
+		if reg, err = reg.With(u.Def); err != nil {
+			t.Fatal(err)
+		}
+		made, _ := reg.Rollup(u.Def.Name)
+		made.Builtin = true
+	}
+	return &memSource{reg: reg, tags: tags.New(tags.Limits{}), units: map[string][]*batch.Batch{},
+		pending: map[string]bool{}, keep: map[string]time.Duration{}}
 }
 
 // testTable has one column of every type, some nullable.
@@ -87,7 +106,7 @@ func (m *memSource) add(t testing.TB, b *batch.Batch) {
 
 func (m *memSource) Scan(_ context.Context, req *pred.Request) (pred.Scan, error) {
 	m.open.Add(1)
-	return &memScan{m: m, req: req, units: m.units[req.Table.Name]}, nil
+	return &memScan{m: m, req: req, units: m.rolled(req)}, nil
 }
 
 type memScan struct {
@@ -111,7 +130,7 @@ func (s *memScan) Read(ctx context.Context, unit int, dst *batch.Batch) error {
 	b := s.units[unit]
 	rows := []int32{} // nil would stand for all rows
 	for i, t := range b.Cols[s.req.Table.TimeColumn].I64 {
-		if s.req.From <= t && t < s.req.To {
+		if s.req.SourceTime || s.req.From <= t && t < s.req.To {
 			rows = append(rows, int32(i))
 		}
 	}
@@ -159,6 +178,7 @@ func fill(t testing.TB) *memSource {
 	}
 	fillFlows(t, m, rng)
 	fillSamples(t, m)
+	fillNetwork(t, m)
 	return m
 }
 
@@ -231,6 +251,30 @@ func fillSamples(t testing.TB, m *memSource) {
 			b.Tags(1, tags.AppendSet(nil, tags.Tag{Key: "__name__", Value: []string{"up", "cpu_seconds"}[n%2]},
 				tags.Tag{Key: "instance", Value: fmt.Sprintf("host%d", n%4)}))
 			b.Float(2, float64(n)/2)
+			b.EndRow()
+		}
+		m.add(t, b.Seal())
+	}
+}
+
+// fillNetwork makes 120 rows of network_1s in two units, of 30 seconds, with several partials of a key and second.
+func fillNetwork(t testing.TB, m *memSource) {
+	t.Helper()
+	tab := m.mustTable("network_1s")
+	col := tab.MustColumn
+	for u := range 2 {
+		b := batch.NewBuilder(tab)
+		for i := range 60 {
+			n := u*60 + i
+			b.Int(col("time"), testStart+int64(n/4)*int64(7*time.Second))
+			b.String(col("protocol"), []string{"tcp", "udp"}[n%2])
+			b.Int(col("server_port"), int64(80+n%3))
+			b.Int(col("bytes_tx"), int64(n*10))
+			b.Int(col("rtt_max_us"), int64(n))
+			var s enc.Sketch
+			s.Add(float64(100 + n))
+			b.Text(col("rtt_sketch"), s.AppendTo(nil))
+			b.Tags(col("server_tags"), tags.AppendSet(nil, tags.Tag{Key: "service", Value: fmt.Sprintf("svc%d", n%3)}))
 			b.EndRow()
 		}
 		m.add(t, b.Seal())

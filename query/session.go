@@ -71,6 +71,15 @@ func (s *Session) start(ctx context.Context, r *Result, stmt ast.Statement, args
 			return errorf("0A000", "", "this source has no CHECKPOINT")
 		}
 		return f.Flush(ctx)
+	case *ast.CreateRollup:
+		r.Command = "CREATE ROLLUP"
+		return s.createRollup(ctx, p, stmt)
+	case *ast.DropRollup:
+		r.Command = "DROP ROLLUP"
+		return s.dropRollup(ctx, stmt)
+	case *ast.SetRetention:
+		r.Command = "ALTER TABLE"
+		return s.setRetention(ctx, p, stmt)
 	case *ast.Transaction: // queries only read: there is nothing to keep together
 		r.Command = stmt.Kind.String()
 		return nil
@@ -136,6 +145,9 @@ func (s *Session) explain(ctx context.Context, r *Result, p *plan.Planner, stmt 
 	n, err := p.Query(q)
 	if err != nil {
 		return err
+	}
+	if !stmt.Analyze && !stmt.Verbose {
+		exec.Brief(n)
 	}
 	var lines []string
 	if stmt.Analyze {

@@ -61,6 +61,21 @@ var settings = []setting{
 			o.Workers = int(n.I)
 			return err
 		}},
+	{"rollup", "whether queries are answered from rollups where those give the same result: on or off",
+		func(o *Options) string {
+			if o.RollupOff {
+				return "off"
+			}
+			return "on"
+		},
+		func(o *Options, v exec.Value) error {
+			b, err := exec.CastValue(v, schema.Boolean)
+			if err != nil || b.Null {
+				return fmt.Errorf("it is on or off")
+			}
+			o.RollupOff = b.I == 0
+			return nil
+		}},
 	{"timezone", "zone of times in statements that name none",
 		func(o *Options) string { return o.Location.String() },
 		func(o *Options, v exec.Value) error {

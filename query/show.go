@@ -3,9 +3,7 @@ package query
 import (
 	"context"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/flowlake/flowlake/db/pred"
 	"github.com/flowlake/flowlake/db/schema"
@@ -39,8 +37,15 @@ func (s *Session) show(ctx context.Context, r *Result, p *plan.Planner, stmt *as
 	case ast.ShowTables:
 		cols = textCols("table", "retention", "description")
 		for _, t := range s.engine.tables() {
-			rows = append(rows, textRow(t.Name, retention(t), t.Doc))
+			rows = append(rows, textRow(t.Name, s.retention(t), t.Doc))
 		}
+	case ast.ShowRollups:
+		cols, rows, err = s.showRollups(ctx, stmt)
+	case ast.ShowRetention:
+		cols, rows = s.showRetention()
+	case ast.ShowCreateRollup:
+		cols = textCols("name", "statement")
+		rows, err = s.showCreateRollup(stmt)
 	case ast.ShowColumns:
 		cols, rows, err = s.columns(p, stmt.Table)
 	case ast.ShowTagKeys:
@@ -72,14 +77,12 @@ func (s *Session) show(ctx context.Context, r *Result, p *plan.Planner, stmt *as
 	return s.list(ctx, r, "SHOW", p, stmt, cols, rows)
 }
 
-func retention(t *schema.Table) string {
-	switch {
-	case t.TimeColumn < 0 || t.Retention == 0:
-		return ""
-	case t.Retention%(24*time.Hour) == 0:
-		return strconv.Itoa(int(t.Retention/(24*time.Hour))) + "d"
+// retention is the word for how long a table's rows are kept; "" where that is not limited.
+func (s *Session) retention(t *schema.Table) string {
+	if d := s.retentionOf(t); t.TimeColumn >= 0 && d > 0 {
+		return plan.SpanText(d)
 	}
-	return t.Retention.String()
+	return ""
 }
 
 func (s *Session) lookup(p *plan.Planner, name *ast.TableName) (*schema.Table, error) {

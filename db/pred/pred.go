@@ -22,6 +22,9 @@ type Request struct {
 	// From and To bound the time column: From <= time < To. MinTime and MaxTime stand for no bound: with To == MaxTime
 	// a row at MaxTime is in, too.
 	From, To int64
+	// SourceTime says, for the table of a rollup, that From and To bound the time of the rows rolled up instead of that of
+	// the buckets: of the buckets that the bounds cut, only the rows within them count.
+	SourceTime bool
 	// Terms must all hold. Storage evaluates them exactly; it also uses them to skip segments and pages.
 	Terms []Term
 	// Stats, when not nil, is counted up while the scan runs.

@@ -221,6 +221,36 @@ func appendStatement(dst []byte, s Statement) []byte {
 		return appendSet(dst, s)
 	case *Transaction:
 		return append(dst, s.Kind.String()...)
+	case *CreateRollup:
+		return appendCreateRollup(dst, s)
+	case *DropRollup:
+		dst = append(dst, "DROP ROLLUP "...)
+		if s.IfExists {
+			dst = append(dst, "IF EXISTS "...)
+		}
+		return appendTable(dst, s.Name)
+	case *SetRetention:
+		dst = appendTable(append(dst, "ALTER TABLE "...), s.Table)
+		dst = append(dst, " SET RETENTION "...)
+		if s.Keep == nil {
+			return append(dst, "FOREVER"...)
+		}
+		return appendBare(dst, s.Keep)
+	}
+	return dst
+}
+
+func appendCreateRollup(dst []byte, s *CreateRollup) []byte {
+	dst = append(dst, "CREATE ROLLUP "...)
+	if s.IfNotExists {
+		dst = append(dst, "IF NOT EXISTS "...)
+	}
+	dst = appendTable(dst, s.Name)
+	dst = appendTable(append(dst, " ON "...), s.Table)
+	dst = appendBare(append(dst, " EVERY "...), s.Every)
+	dst = appendExprs(append(dst, " GROUP BY "...), s.Keys)
+	if s.Keep != nil {
+		dst = appendBare(append(dst, " KEEP "...), s.Keep)
 	}
 	return dst
 }
@@ -262,6 +292,12 @@ func appendShow(dst []byte, s *Show) []byte {
 		dst = append(dst, "SETTINGS"...)
 	case ShowFunctions:
 		dst = append(dst, "FUNCTIONS"...)
+	case ShowRollups:
+		dst = append(dst, "ROLLUPS"...)
+	case ShowRetention:
+		dst = append(dst, "RETENTION"...)
+	case ShowCreateRollup:
+		return appendTable(append(dst, "CREATE ROLLUP "...), s.Table)
 	case ShowSetting:
 		// Words such as tables mean something else here; no such word has a _.
 		if first, rest, dotted := strings.Cut(s.Name, "."); strings.Contains(first, "_") {

@@ -164,14 +164,17 @@ const (
 	ShowTagValues          // of Table, Key
 	ShowSettings           // SHOW SETTINGS and SHOW ALL
 	ShowFunctions
-	ShowSetting // SHOW name: one setting, in Name
+	ShowSetting      // SHOW name: one setting, in Name
+	ShowRollups      // with their progress
+	ShowCreateRollup // the statement that makes Table
+	ShowRetention    // of every stored table
 )
 
 // Show is a SHOW statement. Where, Like and Limit narrow the list.
 type Show struct {
 	Pos
 	Kind  ShowKind
-	Table *TableName // for columns, tag keys and tag values; never with an alias
+	Table *TableName // for columns, tag keys, tag values and the statement of a rollup; never with an alias
 	Key   Expr       // tag values: *Ident or *Subscript, such as pod, client.pod, server.label['app']
 	Name  string     // one setting: its name, dots included
 	Like  Expr       // nil when absent; a *String pattern for the first column
@@ -227,13 +230,41 @@ type Transaction struct {
 	Kind TransactionKind
 }
 
-func (*Query) statement()       {}
-func (*Show) statement()        {}
-func (*Describe) statement()    {}
-func (*Explain) statement()     {}
-func (*Checkpoint) statement()  {}
-func (*Set) statement()         {}
-func (*Transaction) statement() {}
+// CreateRollup is CREATE ROLLUP: rows of Table, summed up for each bucket of time and each combination of the keys.
+type CreateRollup struct {
+	Pos
+	IfNotExists bool
+	Name        *TableName // never with an alias, as Table
+	Table       *TableName
+	Every       *Interval // width of a bucket
+	Keys        []Expr    // at least one; *Ident or *Subscript, such as server_port, client.pod, server.label['app']
+	Keep        *Interval // how long it is kept; nil: for ever
+}
+
+// DropRollup is DROP ROLLUP.
+type DropRollup struct {
+	Pos
+	IfExists bool
+	Name     *TableName // never with an alias
+}
+
+// SetRetention is ALTER TABLE ... SET RETENTION.
+type SetRetention struct {
+	Pos
+	Table *TableName // never with an alias
+	Keep  *Interval  // nil: FOREVER
+}
+
+func (*Query) statement()        {}
+func (*Show) statement()         {}
+func (*Describe) statement()     {}
+func (*Explain) statement()      {}
+func (*Checkpoint) statement()   {}
+func (*Set) statement()          {}
+func (*Transaction) statement()  {}
+func (*CreateRollup) statement() {}
+func (*DropRollup) statement()   {}
+func (*SetRetention) statement() {}
 
 func (*Select) queryBody() {}
 func (*Values) queryBody() {}

@@ -25,6 +25,15 @@ func (x *Set) String() string { return string(appendStatement(nil, x)) }
 func (x *Transaction) String() string { return string(appendStatement(nil, x)) }
 
 // String returns canonical SQL.
+func (x *CreateRollup) String() string { return string(appendStatement(nil, x)) }
+
+// String returns canonical SQL.
+func (x *DropRollup) String() string { return string(appendStatement(nil, x)) }
+
+// String returns canonical SQL.
+func (x *SetRetention) String() string { return string(appendStatement(nil, x)) }
+
+// String returns canonical SQL.
 func (x *Select) String() string { return string(appendBody(nil, x)) }
 
 // String returns canonical SQL.

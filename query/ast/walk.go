@@ -73,6 +73,21 @@ func Children(n Node, f func(Node)) {
 		f(n.Statement)
 	case *Set:
 		each(n.Values, f)
+	case *CreateRollup:
+		f(n.Name)
+		f(n.Table)
+		f(n.Every)
+		each(n.Keys, f)
+		if n.Keep != nil {
+			f(n.Keep)
+		}
+	case *DropRollup:
+		f(n.Name)
+	case *SetRetention:
+		f(n.Table)
+		if n.Keep != nil {
+			f(n.Keep)
+		}
 	case *When:
 		f(n.Cond)
 		f(n.Result)

@@ -33,3 +33,13 @@ func explain(out *[]string, n Node, depth int, analyze bool) {
 		explain(out, in, depth+1, analyze)
 	}
 }
+
+// Brief leaves out of a tree's explanation what was considered and not done.
+func Brief(n Node) {
+	if s, ok := n.(*Scan); ok {
+		s.Rejected = nil
+	}
+	for _, in := range n.Inputs() {
+		Brief(in)
+	}
+}

@@ -320,51 +320,63 @@ func Children(e Expr) []Expr {
 
 // Remap is e with every column replaced by what f gives for it; parts without columns are shared.
 func Remap(e Expr, f func(*Column) Expr) Expr {
+	return Rewrite(e, func(x Expr) Expr {
+		if c, ok := x.(*Column); ok {
+			return f(c)
+		}
+		return nil
+	})
+}
+
+// Rewrite is e with every part for which f gives another one replaced, outermost first; where f gives nil, the parts
+// below are looked at.
+func Rewrite(e Expr, f func(Expr) Expr) Expr {
+	if r := f(e); r != nil {
+		return r
+	}
 	switch e := e.(type) {
-	case *Column:
-		return f(e)
 	case *TagValue:
-		return &TagValue{X: Remap(e.X, f), Key: e.Key}
+		return &TagValue{X: Rewrite(e.X, f), Key: e.Key}
 	case *MapValue:
-		return &MapValue{X: Remap(e.X, f), Key: e.Key}
+		return &MapValue{X: Rewrite(e.X, f), Key: e.Key}
 	case *Compare:
-		return &Compare{Op: e.Op, L: Remap(e.L, f), R: Remap(e.R, f)}
+		return &Compare{Op: e.Op, L: Rewrite(e.L, f), R: Rewrite(e.R, f)}
 	case *Arith:
-		return &Arith{Op: e.Op, L: Remap(e.L, f), R: Remap(e.R, f), Typ: e.Typ}
+		return &Arith{Op: e.Op, L: Rewrite(e.L, f), R: Rewrite(e.R, f), Typ: e.Typ}
 	case *Logic:
-		return &Logic{Or: e.Or, Terms: remapAll(e.Terms, f)}
+		return &Logic{Or: e.Or, Terms: rewriteAll(e.Terms, f)}
 	case *Not:
-		return &Not{X: Remap(e.X, f)}
+		return &Not{X: Rewrite(e.X, f)}
 	case *IsNull:
-		return &IsNull{X: Remap(e.X, f), Not: e.Not}
+		return &IsNull{X: Rewrite(e.X, f), Not: e.Not}
 	case *IsDistinct:
-		return &IsDistinct{L: Remap(e.L, f), R: Remap(e.R, f), Not: e.Not}
+		return &IsDistinct{L: Rewrite(e.L, f), R: Rewrite(e.R, f), Not: e.Not}
 	case *In:
 		c := *e
-		c.X = Remap(e.X, f)
+		c.X = Rewrite(e.X, f)
 		return &c
 	case *Match:
 		c := *e
-		c.X = Remap(e.X, f)
+		c.X = Rewrite(e.X, f)
 		return &c
 	case *Call:
-		return &Call{Fn: e.Fn, Impl: e.Impl, Args: remapAll(e.Args, f), Typ: e.Typ}
+		return &Call{Fn: e.Fn, Impl: e.Impl, Args: rewriteAll(e.Args, f), Typ: e.Typ}
 	case *Cast:
-		return &Cast{X: Remap(e.X, f), Typ: e.Typ, Try: e.Try}
+		return &Cast{X: Rewrite(e.X, f), Typ: e.Typ, Try: e.Try}
 	case *Case:
-		c := &Case{Else: Remap(e.Else, f), Typ: e.Typ}
+		c := &Case{Else: Rewrite(e.Else, f), Typ: e.Typ}
 		for _, w := range e.Whens {
-			c.Whens = append(c.Whens, When{Remap(w.Cond, f), Remap(w.Then, f)})
+			c.Whens = append(c.Whens, When{Rewrite(w.Cond, f), Rewrite(w.Then, f)})
 		}
 		return c
 	}
 	return e
 }
 
-func remapAll(list []Expr, f func(*Column) Expr) []Expr {
+func rewriteAll(list []Expr, f func(Expr) Expr) []Expr {
 	out := make([]Expr, len(list))
 	for i, e := range list {
-		out[i] = Remap(e, f)
+		out[i] = Rewrite(e, f)
 	}
 	return out
 }

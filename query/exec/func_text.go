@@ -74,6 +74,12 @@ func init() {
 	text("regexp_extract", "regexp_extract(text, pattern)", "the first group of the first match, or the match; NULL without one",
 		[]*Overload{sig(tText, regexpExtract, tText, tText)}, "regexp_substr")
 	// the parser's operators with patterns that are not constant
+	registerHidden("not_empty", sig(tText, func(a []Value) (Value, error) {
+		if a[0].S == "" {
+			return NullValue(tText), nil
+		}
+		return a[0], nil
+	}, tText))
 	registerHidden("like", sig(tBool, dynamicMatch(Like), tText, tText, tText))
 	registerHidden("ilike", sig(tBool, dynamicMatch(ILike), tText, tText, tText))
 	registerHidden("regex", sig(tBool, dynamicMatch(Regex), tText, tText, tText))

@@ -62,6 +62,52 @@ func init() {
 	registerHidden("at_time_zone", sig(tTime, atTimeZone, tTime, tText))
 }
 
+// Step says of a function of time how coarse it is: the result is the same for all times between two instants
+// origin + n*step, in nanoseconds. arg is the argument that is the time; all others are constant. ok is false for any
+// other function.
+func (e *Call) Step() (arg int, step, origin int64, ok bool) {
+	text := func(i int) string {
+		c, isConst := e.Args[i].(*Const)
+		if !isConst || c.Value.Null {
+			return ""
+		}
+		return strings.ToLower(c.Value.S)
+	}
+	const day = 86400 * second
+	switch e.Fn.Name {
+	case "time_bucket":
+		width, isConst := e.Args[0].(*Const)
+		if !isConst || width.Value.Null || width.Value.I <= 0 {
+			return 0, 0, 0, false
+		}
+		if origin = bucketOrigin; len(e.Args) > 2 {
+			from, isConst := e.Args[2].(*Const)
+			if !isConst || from.Value.Null {
+				return 0, 0, 0, false
+			}
+			origin = from.Value.I
+		}
+		return 1, width.Value.I, origin, true
+	case "date_trunc":
+		if w := unitWidth(text(0)); w > 0 {
+			return 1, w, bucketOrigin, true
+		}
+		return 1, day, 0, unitMonths(text(0)) > 0 // a month begins with a day
+	case "month_bucket":
+		return 0, day, 0, true
+	case "date_part":
+		switch text(0) {
+		case "minute", "minutes":
+			return 1, 60 * second, 0, true
+		case "hour", "hours":
+			return 1, 3600 * second, 0, true
+		case "year", "years", "quarter", "month", "months", "week", "isoyear", "day", "days", "dow", "isodow", "doy":
+			return 1, day, 0, e.Args[1].Type() == schema.Timestamp
+		}
+	}
+	return 0, 0, 0, false
+}
+
 func epochIn(unit int64) []*Overload {
 	return []*Overload{sig(tInt, func(a []Value) (Value, error) { return IntValue(floorDiv(a[0].I, unit)), nil }, tTime)}
 }

@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,12 @@ type Scan struct {
 	Output  []Col // parallel to Request.Columns
 	// Pushed are the conditions in the request as EXPLAIN shows them.
 	Pushed []string
+	// Choose lets the planner answer from a rollup of the table instead.
+	Choose bool
+	// Rollup says, for EXPLAIN, of what the table is the rollup that was chosen; "" where none was.
+	Rollup string
+	// Rejected says for EXPLAIN (VERBOSE) and EXPLAIN ANALYZE why coarser rollups were not chosen.
+	Rejected []string
 
 	scan     pred.Scan
 	nextUnit atomic.Int64
@@ -34,9 +41,16 @@ func (s *Scan) Inputs() []Node { return nil }
 // Describe is the line in EXPLAIN.
 func (s *Scan) Describe() (string, []string) {
 	req := s.Request
-	var detail []string
+	detail := slices.Clone(s.Rejected)
+	if s.Rollup != "" {
+		detail = append(detail, s.Rollup)
+	}
 	if req.From != pred.MinTime || req.To != pred.MaxTime {
-		detail = append(detail, fmt.Sprintf("%s in [%s, %s)", req.Table.Columns[req.Table.TimeColumn].Name, timeBound(req.From), timeBound(req.To)))
+		of := ""
+		if req.SourceTime {
+			of = " of the rows rolled up"
+		}
+		detail = append(detail, fmt.Sprintf("%s%s in [%s, %s)", req.Table.Columns[req.Table.TimeColumn].Name, of, timeBound(req.From), timeBound(req.To)))
 	}
 	for _, p := range s.Pushed {
 		detail = append(detail, "pushed down: "+p)

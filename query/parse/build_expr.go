@@ -518,11 +518,7 @@ func (b *builder) typedLiteral(ctx *gen.PrimaryContext, pos ast.Pos, parts []str
 		if unit != nil {
 			text += " " + strings.ToLower(b.text(unit.GetStart()))
 		}
-		months, days, nanos, err := ast.ParseInterval(text)
-		if err != nil {
-			b.fail(ctx.STRING().GetSymbol(), "22007", "%s", intervalMessage(text, err)).Hint = "write, for example, INTERVAL '5 minutes' or INTERVAL '1h30m'"
-		}
-		return &ast.Interval{Pos: pos, Months: months, Days: days, Nanos: nanos}
+		return b.interval(ctx.STRING().GetSymbol(), pos, text)
 	}
 	if unit != nil {
 		b.fail(unit.GetStart(), "42601", "unexpected %q", b.text(unit.GetStart())).Hint = "a unit follows only an INTERVAL"
@@ -534,6 +530,15 @@ func (b *builder) typedLiteral(ctx *gen.PrimaryContext, pos ast.Pos, parts []str
 		b.fail(ctx.GetStart(), "42704", "a type name has at most two parts")
 	}
 	return &ast.Cast{Pos: pos, Expr: lit, Type: ty}
+}
+
+// interval reads the text of an interval; t is where an error shows.
+func (b *builder) interval(t antlr.Token, pos ast.Pos, text string) *ast.Interval {
+	months, days, nanos, err := ast.ParseInterval(text)
+	if err != nil {
+		b.fail(t, "22007", "%s", intervalMessage(text, err)).Hint = "write, for example, INTERVAL '5 minutes' or INTERVAL '1h30m'"
+	}
+	return &ast.Interval{Pos: pos, Months: months, Days: days, Nanos: nanos}
 }
 
 func intervalMessage(text string, err error) string {

@@ -29,6 +29,16 @@ func (b *builder) statement(ctx *gen.StatementContext) ast.Statement {
 		return d
 	case *gen.SetContext:
 		return b.set(c)
+	case *gen.CreateRollupContext:
+		return b.createRollup(c)
+	case *gen.DropRollupContext:
+		return &ast.DropRollup{Pos: b.pos(c.GetStart()), IfExists: c.EXISTS() != nil, Name: b.plainTable(c.QualifiedName())}
+	case *gen.AlterTableContext:
+		s := &ast.SetRetention{Pos: b.pos(c.GetStart()), Table: b.plainTable(c.QualifiedName())}
+		if d := c.Duration(); d != nil {
+			s.Keep = b.duration(d.(*gen.DurationContext))
+		}
+		return s
 	case *gen.TransactionContext:
 		t := &ast.Transaction{Pos: b.pos(c.GetStart())}
 		switch c.GetStart().GetTokenType() {
@@ -98,6 +108,12 @@ func (b *builder) show(ctx *gen.ShowContext) *ast.Show {
 	case ctx.VALUES() != nil:
 		s.Kind = ast.ShowTagValues
 		s.Key = b.showKey(ctx.ShowKey().(*gen.ShowKeyContext))
+	case ctx.ROLLUPS() != nil:
+		s.Kind = ast.ShowRollups
+	case ctx.RETENTION() != nil:
+		s.Kind = ast.ShowRetention
+	case ctx.CREATE() != nil:
+		s.Kind = ast.ShowCreateRollup
 	case ctx.FUNCTIONS() != nil:
 		s.Kind = ast.ShowFunctions
 	case ctx.SETTINGS() != nil, ctx.ALL() != nil:

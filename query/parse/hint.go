@@ -57,7 +57,7 @@ func explain(b *builder, toks []antlr.Token, bad antlr.Token, rule func(*parser)
 		d.left = maxRepairs
 	}
 	for _, f := range []func() *Error{d.lexical, d.statementWord, d.misspelt, d.commas, d.wrongQuotes,
-		d.openQuote, d.brackets, d.clauses, d.keywordAsName, d.missingComma} {
+		d.openQuote, d.brackets, d.definition, d.clauses, d.keywordAsName, d.missingComma} {
 		if e := f(); e != nil {
 			return e
 		}
@@ -165,7 +165,7 @@ func (d *diagnosis) lexical() *Error {
 }
 
 var statementWords = []string{"SELECT", "WITH", "VALUES", "TABLE", "SHOW", "DESCRIBE", "EXPLAIN", "SET", "RESET",
-	"CHECKPOINT", "BEGIN", "COMMIT", "ROLLBACK"}
+	"CHECKPOINT", "BEGIN", "COMMIT", "ROLLBACK", "CREATE", "DROP", "ALTER"}
 
 // statementWord explains a first word that starts no statement.
 func (d *diagnosis) statementWord() *Error {
@@ -185,7 +185,7 @@ func (d *diagnosis) statementWord() *Error {
 		e.Msg, e.SQLState = strings.ToUpper(text)+" is not supported", "0A000"
 		return e
 	}
-	return d.unexpected(d.at, "a statement starts with SELECT, WITH, VALUES, SHOW, DESCRIBE, EXPLAIN, SET or CHECKPOINT")
+	return d.unexpected(d.at, "a statement starts with SELECT, WITH, VALUES, SHOW, DESCRIBE, EXPLAIN, SET, CREATE ROLLUP, DROP ROLLUP, ALTER TABLE or CHECKPOINT")
 }
 
 // isExpression reports that an expression alone is being parsed.
@@ -356,6 +356,24 @@ func (d *diagnosis) brackets() *Error {
 	}
 	p := d.pos(from)
 	return d.unexpected(d.at, "the %s at line %d, column %d is not closed", d.text(from), p.Line, p.Column)
+}
+
+// definition explains an error in CREATE, DROP and ALTER by the form of the statement.
+func (d *diagnosis) definition() *Error {
+	first := d.at
+	for first > 0 && d.typ(first-1) != gen.FlowlakeSQLLexerSEMICOLON {
+		first--
+	}
+	forms := map[int]string{
+		gen.FlowlakeSQLLexerCREATE: "CREATE ROLLUP name ON table EVERY 5 minutes GROUP BY column, ... [KEEP 90 days]",
+		gen.FlowlakeSQLLexerDROP:   "DROP ROLLUP [IF EXISTS] name",
+		gen.FlowlakeSQLLexerALTER:  "ALTER TABLE name SET RETENTION 30 days, or FOREVER",
+	}
+	form, ok := forms[d.typ(first)]
+	if !ok || d.at == first {
+		return nil
+	}
+	return d.unexpected(d.at, "the statement is %s", form)
 }
 
 // clauses explains clauses out of order.

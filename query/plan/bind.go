@@ -507,7 +507,7 @@ func (p *Planner) subquery(q *ast.Query, max int, cut bool) (subResult, error) {
 	if !cut {
 		n = &exec.Limit{Input: rel.node, Count: int64(max) + 1}
 	}
-	if out.rows, err = p.Run(Optimize(n, p.Tags), max+1); err != nil {
+	if out.rows, err = p.Run(p.optimize(n), max+1); err != nil {
 		return subResult{}, err
 	}
 	if len(out.rows) > max {

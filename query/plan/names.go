@@ -58,7 +58,13 @@ func (x *binder) lookup(n ast.Node, parts []string) (exec.Expr, error) {
 	if e := x.rel.tag("", parts[0], strings.Join(parts[1:], ".")); e != nil {
 		return e, nil
 	}
-	return nil, nil
+	// In a rollup the tag is a column of that name.
+	table := ""
+	if len(parts) > 2 && x.rel.hasTable(parts[0]) {
+		table, parts = parts[0], parts[1:]
+	}
+	i, err := x.rel.find(n, table, strings.Join(parts, "."))
+	return x.columnOrNil(i), err
 }
 
 func (x *binder) columnOrNil(i int) exec.Expr {

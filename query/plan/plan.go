@@ -49,6 +49,7 @@ const (
 	stateCardinality     = "21000"
 	stateBadLimit        = "2201W"
 	stateBadParam        = "08P01"
+	stateDuplicate       = "42701"
 )
 
 // Table is what a name in FROM stands for.
@@ -57,6 +58,8 @@ type Table struct {
 	Schema *schema.Table
 	// Load gives the rows of a virtual table; nil for stored tables.
 	Load func(ctx context.Context) (*batch.Batch, error)
+	// Exact tables were named with their resolution: they are read themselves, never a rollup of them.
+	Exact bool
 }
 
 // Planner plans statements for one snapshot of names. It is used by one goroutine, for one statement.
@@ -75,6 +78,8 @@ type Planner struct {
 	Location *time.Location
 	// Params are the values of $1, $2, ...
 	Params []exec.Value
+	// Rollups are what aggregates may be answered from; nil for none.
+	Rollups schema.RollupAdmin
 	// Run evaluates a subquery beforehand: at most max rows, an error beyond that.
 	Run func(n exec.Node, max int) ([][]exec.Value, error)
 	// Constants are functions without arguments that the session answers, such as current_user.
@@ -101,8 +106,11 @@ func (p *Planner) Query(q *ast.Query) (exec.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return Optimize(p.presentable(rel).node, p.Tags), nil
+	return p.optimize(p.presentable(rel).node), nil
 }
+
+// optimize makes a tree ready to run.
+func (p *Planner) optimize(n exec.Node) exec.Node { return Optimize(p.useRollups(n), p.Tags) }
 
 // relation is an operator with the names of its columns.
 type relation struct {

@@ -19,13 +19,7 @@ func pushTerm(s *exec.Scan, e exec.Expr, view *tags.View) bool {
 	if t, ok := termOf(e); ok {
 		t.Column = req.Columns[t.Column]
 		if t.Kind == pred.IntRange && !t.Not && t.Column == req.Table.TimeColumn {
-			req.From = max(req.From, t.Lo)
-			if t.Hi < math.MaxInt64 {
-				req.To = min(req.To, t.Hi+1)
-			}
-			if t.Lo > t.Hi || req.From > req.To { // nothing can match
-				req.To = req.From
-			}
+			boundTime(req, &t)
 			return true
 		}
 		req.Terms = append(req.Terms, t)

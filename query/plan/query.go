@@ -685,7 +685,7 @@ func (p *Planner) stored(t Table) *relation {
 		}}, "")
 	}
 	req := &pred.Request{Table: t.Schema, Columns: all, From: pred.MinTime, To: pred.MaxTime, Stats: &pred.Stats{}}
-	return relationOf(&exec.Scan{Open: p.Scan, Request: req, Output: cols}, "")
+	return relationOf(&exec.Scan{Open: p.Scan, Request: req, Output: cols, Choose: !t.Exact}, "")
 }
 
 // metric is metrics."name": the samples of one metric.

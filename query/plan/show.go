@@ -1,6 +1,9 @@
 package plan
 
 import (
+	"slices"
+
+	"github.com/flowlake/flowlake/db/schema"
 	"github.com/flowlake/flowlake/query/ast"
 	"github.com/flowlake/flowlake/query/exec"
 )
@@ -52,4 +55,36 @@ func (p *Planner) Const(e ast.Expr) (exec.Value, error) {
 func (p *Planner) UnknownTable(t *ast.TableName) error {
 	_, err := p.table(t)
 	return err
+}
+
+// RollupKeys resolves the keys of CREATE ROLLUP: columns of the table, or keys of its tag sets.
+func (p *Planner) RollupKeys(t *schema.Table, keys []ast.Expr) ([]schema.RollupKey, error) {
+	rel, err := rename(keys[0], p.stored(Table{Schema: t}), nil, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	x := &binder{p: p, rel: rel, clause: "GROUP BY"}
+	var out []schema.RollupKey
+	for _, k := range keys {
+		b, err := x.bind(k)
+		if err != nil {
+			return nil, err
+		}
+		var key schema.RollupKey
+		switch b := b.(type) {
+		case *exec.Column:
+			key.Column = t.Columns[b.Index].Name
+		case *exec.TagValue:
+			key.TagKey = b.Key
+			key.Column = t.Columns[b.X.(*exec.Column).Index].Name
+		default:
+			return nil, errorAt(k, stateUnsupported, "%s cannot be a key of a rollup", k).
+				hint("keys are columns and tags: server_port, server.service, client.label['app']")
+		}
+		if slices.Contains(out, key) {
+			return nil, errorAt(k, stateDuplicate, "%s is named twice", k)
+		}
+		out = append(out, key)
+	}
+	return out, nil
 }

@@ -33,6 +33,9 @@ statement
     | set
     | transaction
     | CHECKPOINT
+    | createRollup
+    | dropRollup
+    | alterTable
     ;
 
 // ---- queries ----
@@ -215,16 +218,33 @@ show
     | SHOW COLUMNS ( FROM | IN ) qualifiedName showFilter
     | SHOW TAG KEYS ( FROM | IN ) qualifiedName showFilter
     | SHOW TAG VALUES ( FROM | IN ) qualifiedName KEY showKey showFilter
+    | SHOW ( ROLLUPS | RETENTION ) showFilter
+    | SHOW CREATE ROLLUP qualifiedName
     | SHOW TRANSACTION ISOLATION LEVEL
     | SHOW TIME ZONE
     | SHOW settingName
     ;
 
-settingName : ( IDENT | QUOTED_IDENT ) ( DOT columnLabel )* ;
+settingName : ( IDENT | QUOTED_IDENT | ROLLUP ) ( DOT columnLabel )* ;
 
 showKey : ( STRING | qualifiedName ) ( LBRACKET expr RBRACKET )? ;
 
 showFilter : ( ( LIKE | ILIKE ) ( STRING | ESCAPE_STRING ) )? ( WHERE where=expr )? ( LIMIT limit=expr )? ;
+
+createRollup
+    : CREATE ROLLUP ( IF NOT EXISTS )? name=qualifiedName ON table=qualifiedName EVERY duration
+      GROUP BY rollupKey ( COMMA rollupKey )* ( KEEP ( FOREVER | duration ) )?
+    ;
+
+// a column, or a key of a tag set
+rollupKey : qualifiedName ( LBRACKET ( STRING | ESCAPE_STRING ) RBRACKET )? ;
+
+dropRollup : DROP ROLLUP ( IF EXISTS )? qualifiedName ;
+
+alterTable : ALTER TABLE qualifiedName SET RETENTION ( FOREVER | duration ) ;
+
+// 5 minutes, '5 minutes', INTERVAL '5 minutes', INTERVAL '5' MINUTE
+duration : INTEGER identifier | ( STRING | ESCAPE_STRING ) | identifier STRING intervalUnit? ;
 
 set
     : SET ( SESSION | LOCAL )? TIME ZONE setValue
@@ -262,13 +282,14 @@ bareAlias : IDENT | QUOTED_IDENT | plainWord ;
 columnLabel : IDENT | QUOTED_IDENT | nonReserved | reservedWord ;
 
 plainWord
-    : ABORT | ANALYZE | BEGIN | BY | CHARACTER | CHARACTERISTICS | CHECKPOINT | COLUMNS | COMMIT
-    | COMMITTED | CURRENT | DAY | DEFERRABLE | DESCRIBE | DOUBLE | EXPLAIN | FIRST | FOLLOWING
-    | FUNCTIONS | GROUPS | HOUR | ISOLATION | KEY | KEYS | LAST | LEVEL | LOCAL | MATERIALIZED
-    | MINUTE | MONTH | NEXT | NULLS | ONLY | ORDINALITY | OUTER | PARTITION | PRECEDING | RANGE
-    | READ | RECURSIVE | REPEATABLE | RESET | ROLLBACK | ROWS | SECOND | SERIALIZABLE | SESSION
-    | SET | SETTINGS | SHOW | START | TABLES | TAG | TIME | TIMESTAMP | TO | TRANSACTION
-    | UNBOUNDED | UNCOMMITTED | UNKNOWN | VERBOSE | WORK | WRITE | YEAR | ZONE
+    : ABORT | ALTER | ANALYZE | BEGIN | BY | CHARACTER | CHARACTERISTICS | CHECKPOINT | COLUMNS
+    | COMMIT | COMMITTED | CREATE | CURRENT | DAY | DEFERRABLE | DESCRIBE | DOUBLE | DROP | EVERY
+    | EXPLAIN | FIRST | FOLLOWING | FOREVER | FUNCTIONS | GROUPS | HOUR | IF | ISOLATION | KEEP
+    | KEY | KEYS | LAST | LEVEL | LOCAL | MATERIALIZED | MINUTE | MONTH | NEXT | NULLS | ONLY
+    | ORDINALITY | OUTER | PARTITION | PRECEDING | RANGE | READ | RECURSIVE | REPEATABLE | RESET
+    | RETENTION | ROLLBACK | ROLLUP | ROLLUPS | ROWS | SECOND | SERIALIZABLE | SESSION | SET
+    | SETTINGS | SHOW | START | TABLES | TAG | TIME | TIMESTAMP | TO | TRANSACTION | UNBOUNDED
+    | UNCOMMITTED | UNKNOWN | VERBOSE | WORK | WRITE | YEAR | ZONE
     ;
 
 clauseWord : AT | ESCAPE | FILTER | OPERATOR | OVER | PRECISION | VARYING | WITHIN | WITHOUT ;
@@ -285,6 +306,7 @@ reservedWord
 
 ABORT : 'ABORT' ;
 ALL : 'ALL' ;
+ALTER : 'ALTER' ;
 ANALYZE : 'ANALYZE' | 'ANALYSE' ;
 AND : 'AND' ;
 ANY : 'ANY' ;
@@ -305,6 +327,7 @@ COLLATE : 'COLLATE' ;
 COLUMNS : 'COLUMNS' ;
 COMMIT : 'COMMIT' ;
 COMMITTED : 'COMMITTED' ;
+CREATE : 'CREATE' ;
 CROSS : 'CROSS' ;
 CURRENT : 'CURRENT' ;
 DAY : 'DAY' ;
@@ -314,9 +337,11 @@ DESC : 'DESC' ;
 DESCRIBE : 'DESCRIBE' ;
 DISTINCT : 'DISTINCT' ;
 DOUBLE : 'DOUBLE' ;
+DROP : 'DROP' ;
 ELSE : 'ELSE' ;
 END : 'END' ;
 ESCAPE : 'ESCAPE' ;
+EVERY : 'EVERY' ;
 EXCEPT : 'EXCEPT' ;
 EXISTS : 'EXISTS' ;
 EXPLAIN : 'EXPLAIN' ;
@@ -327,6 +352,7 @@ FILTER : 'FILTER' ;
 FIRST : 'FIRST' ;
 FOLLOWING : 'FOLLOWING' ;
 FOR : 'FOR' ;
+FOREVER : 'FOREVER' ;
 FROM : 'FROM' ;
 FULL : 'FULL' ;
 FUNCTIONS : 'FUNCTIONS' ;
@@ -334,6 +360,7 @@ GROUP : 'GROUP' ;
 GROUPS : 'GROUPS' ;
 HAVING : 'HAVING' ;
 HOUR : 'HOUR' ;
+IF : 'IF' ;
 ILIKE : 'ILIKE' ;
 IN : 'IN' ;
 INNER : 'INNER' ;
@@ -342,6 +369,7 @@ INTO : 'INTO' ;
 IS : 'IS' ;
 ISOLATION : 'ISOLATION' ;
 JOIN : 'JOIN' ;
+KEEP : 'KEEP' ;
 KEY : 'KEY' ;
 KEYS : 'KEYS' ;
 LAST : 'LAST' ;
@@ -376,8 +404,11 @@ READ : 'READ' ;
 RECURSIVE : 'RECURSIVE' ;
 REPEATABLE : 'REPEATABLE' ;
 RESET : 'RESET' ;
+RETENTION : 'RETENTION' ;
 RIGHT : 'RIGHT' ;
 ROLLBACK : 'ROLLBACK' ;
+ROLLUP : 'ROLLUP' ;
+ROLLUPS : 'ROLLUPS' ;
 ROW : 'ROW' ;
 ROWS : 'ROWS' ;
 SECOND : 'SECOND' ;
