@@ -1,353 +1,139 @@
 // Package gen makes rows that look like those of a busy cluster, for benchmarks and tests: seeded, so that the same seed
-// gives the same rows on every machine.
+// gives the same rows, and of any number, in memory that does not grow with it.
+//
+// The cluster has services of which a few have most of the pods and most of the traffic (zipf), a graph of who calls whom,
+// and a collector on each node. Its time goes on as fast as rows are asked for.
 package gen
 
 import (
-	"fmt"
-	"math/rand/v2"
+	"math"
+	"math/bits"
+)
 
-	"github.com/flowlake/flowlake/db/batch"
-	"github.com/flowlake/flowlake/db/schema"
+// Defaults of Options.
+const (
+	defaultFlows       = 200_000
+	defaultPods        = 20_000
+	defaultAgents      = 64
+	defaultFlowMinutes = 10
+	defaultShort       = 0.3
+	defaultLate        = 0.01
+	defaultPodChurn    = 0.001
+	defaultSpanRate    = 10_000
+	// defaultStart is ten seconds before the first minute of 2026 is over: the reports of open flows come soon.
+	defaultStart = 1767225650e9
+	minute       = 60e9
 )
 
 // Options shape the traffic. Zero values take the defaults.
 type Options struct {
 	// Seed chooses the traffic; equal seeds give equal rows.
 	Seed uint64
-	// Edges is the number of distinct client/server pairs that talk; default 20000. A few talk most of the time (zipf).
-	Edges int
-	// Services is the number of services; default 200. Each has up to 40 pods, each pod a tag set and an address.
-	Services int
-	// StartNanos is the time of the first row, Unix nanoseconds; default 2026-01-01.
+	// StartNanos is where time begins, Unix nanoseconds; default 2026-01-01 00:00:50 UTC. Open flows began before it.
 	StartNanos int64
-	// RowsPerSecond says how fast time goes on; default 100000.
-	RowsPerSecond int
+	// Flows is the number of flows open at any moment, each seen by one collector; default 200,000. Each is reported once a
+	// virtual minute.
+	Flows int
+	// Pods is the number of pods that run at any moment; default 20,000, at most 1<<20-1. Each has a tag set.
+	Pods int
+	// Agents is the number of collectors, one on each node; default 64. With the default a collector has the name of its
+	// pods' tag node.
+	Agents int
+	// FlowMinutes is how many virtual minutes a flow stays open on average; default 10. Others take its place.
+	FlowMinutes float64
+	// Short is the part of all flow rows that are of flows so short that they have only one; default 0.3, negative for none.
+	Short float64
+	// Late is the part of all flow rows that come one to five virtual minutes after their time; default 0.01, negative for
+	// none.
+	Late float64
+	// PodChurn is the part of all pods that restart each virtual minute, with a new address and a new tag set; default
+	// 0.001, negative for none.
+	PodChurn float64
+	// SpansPerSecond is how many spans there are in a virtual second; default 10,000.
+	SpansPerSecond int
 }
 
-// world is the cluster whose traffic is made.
-type world struct {
-	rng   *rand.Rand
-	zipf  *rand.Zipf
-	edges []edge
-	pods  []pod
-	now   int64
-	step  int64 // nanoseconds between two rows
-	ids   uint64
-}
-
-type pod struct {
-	tags    uint32 // tag-set id
-	service int
-	ip      [16]byte
-	agent   int
-}
-
-type edge struct {
-	client, server int // pods
-	port           int64
-	protocol, l7   string
-	point          string
-	endpoints      []string
-	rtt            float64 // mean, microseconds
-}
-
-var (
-	l7s       = []string{"http", "http", "http", "grpc", "grpc", "mysql", "redis", "kafka", "dns", ""}
-	l7Ports   = map[string]int64{"http": 8080, "grpc": 9090, "mysql": 3306, "redis": 6379, "kafka": 9092, "dns": 53, "": 443}
-	points    = []string{"c", "s", "c-p", "s-p", "c-nd", "s-nd"}
-	closeType = []string{"normal", "normal", "normal", "forced_report", "forced_report", "forced_report", "server_rst", "client_rst", "transfer_timeout"}
-	verbs     = []string{"GET", "GET", "GET", "GET", "POST", "POST", "PUT", "DELETE"}
-	nouns     = []string{"users", "orders", "carts", "items", "payments", "sessions", "search", "stock", "prices", "reviews"}
-)
-
-func newWorld(o Options) *world {
-	if o.Edges == 0 {
-		o.Edges = 20000
+// setDefaults fills what is not said.
+func (o *Options) setDefaults() {
+	count := func(v *int, most, otherwise int) {
+		if *v <= 0 {
+			*v = otherwise
+		}
+		*v = min(*v, most)
 	}
-	if o.Services == 0 {
-		o.Services = 200
+	count(&o.Flows, math.MaxInt32, defaultFlows)
+	count(&o.Pods, maxPods, defaultPods)
+	count(&o.Agents, math.MaxUint16, defaultAgents)
+	count(&o.SpansPerSecond, 1e9, defaultSpanRate)
+	part := func(v *float64, otherwise float64) {
+		switch {
+		case *v == 0:
+			*v = otherwise
+		case *v < 0:
+			*v = 0
+		}
+		*v = min(*v, 0.95)
 	}
+	part(&o.Short, defaultShort)
+	part(&o.Late, defaultLate)
+	part(&o.PodChurn, defaultPodChurn)
+	if o.FlowMinutes <= 0 {
+		o.FlowMinutes = defaultFlowMinutes
+	}
+	o.FlowMinutes = max(o.FlowMinutes, 1.5)
 	if o.StartNanos == 0 {
-		o.StartNanos = 1767225600e9
+		o.StartNanos = defaultStart
 	}
-	if o.RowsPerSecond == 0 {
-		o.RowsPerSecond = 100000
-	}
-	w := &world{rng: rand.New(rand.NewPCG(o.Seed, 0x9e3779b97f4a7c15)), now: o.StartNanos, step: int64(1e9) / int64(o.RowsPerSecond)}
-	service := make([][]int, o.Services)
-	for s := range service {
-		for range 1 + w.rng.IntN(40) {
-			n := len(w.pods)
-			p := pod{tags: uint32(n + 1), service: s, agent: w.rng.IntN(64)}
-			p.ip = [16]byte{10: 0xff, 11: 0xff, 12: 10, 13: byte(p.agent), 14: byte(n >> 8), 15: byte(n)}
-			service[s] = append(service[s], n)
-			w.pods = append(w.pods, p)
-		}
-	}
-	w.edges = make([]edge, o.Edges)
-	for i := range w.edges {
-		e := &w.edges[i]
-		e.client, e.server = w.rng.IntN(len(w.pods)), w.rng.IntN(len(w.pods))
-		e.l7 = l7s[w.pods[e.server].service%len(l7s)]
-		e.port, e.protocol, e.point = l7Ports[e.l7], "tcp", points[w.rng.IntN(len(points))]
-		if e.l7 == "dns" {
-			e.protocol = "udp"
-		}
-		e.rtt = 100 + 3000*w.rng.Float64()*w.rng.Float64()
-		for range 1 + w.rng.IntN(8) {
-			e.endpoints = append(e.endpoints, fmt.Sprintf("/api/v%d/%s", 1+w.rng.IntN(2), nouns[w.rng.IntN(len(nouns))]))
-		}
-	}
-	w.zipf = rand.NewZipf(w.rng, 1.1, 50, uint64(len(w.edges)-1))
-	return w
+	o.Agents = min(o.Agents, o.Flows, o.Pods)
 }
 
-// tick is the time of the next row: they come almost in order.
-func (w *world) tick() int64 {
-	w.now += w.step/2 + w.rng.Int64N(w.step+1)
-	return w.now - w.rng.Int64N(1e6)
+// rnd is a generator of random numbers that is as fast as a multiplication. Not safe for concurrent use.
+type rnd struct{ state uint64 }
+
+func newRnd(seed, stream uint64) rnd { return rnd{mix(seed ^ mix(stream))} }
+
+func (r *rnd) next() uint64 {
+	r.state += 0xa0761d6478bd642f
+	hi, lo := bits.Mul64(r.state, r.state^0xe7037ed1a0b428db)
+	return hi ^ lo
 }
 
-// around is a number spread widely around mean, as latencies and sizes are.
-func (w *world) around(mean float64) int64 { return int64(mean * w.rng.ExpFloat64()) }
-
-func (w *world) ephemeral() int64 { return 32768 + w.rng.Int64N(28232) }
-
-func (w *world) hex(b []byte) []byte {
-	const digits = "0123456789abcdef"
-	for i := 0; i < len(b); i += 16 {
-		v := w.rng.Uint64()
-		for k := i; k < min(i+16, len(b)); k++ {
-			b[k] = digits[v&15]
-			v >>= 4
-		}
-	}
-	return b
+// below is a number in [0,n).
+func (r *rnd) below(n int) int {
+	hi, _ := bits.Mul64(r.next(), uint64(n))
+	return int(hi)
 }
 
-// Flows makes batches of table flows.
-type Flows struct {
-	world
-	b   *batch.Builder
-	col map[string]int
+// unit is a number in [0,1).
+func (r *rnd) unit() float64 { return float64(r.next()>>11) / (1 << 53) }
+
+// chance is true with probability p.
+func (r *rnd) chance(p float64) bool { return r.unit() < p }
+
+// around is a number that is spread widely about mean, as latencies and sizes are (exponentially).
+func (r *rnd) around(mean float64) int64 {
+	x := r.next()
+	// a step of the table, and a place within it: no two of a thousand are equal by chance
+	e := expTable[x>>52]
+	e += (expTable[x>>52+1] - e) * float64(x&0xfffff) / (1 << 20)
+	return int64(mean * e)
 }
 
-// NewFlows starts a stream of flow reports.
-func NewFlows(o Options) *Flows {
-	t := schema.Flows()
-	f := &Flows{world: *newWorld(o), b: batch.NewBuilder(t), col: map[string]int{}}
-	for i, c := range t.Columns {
-		f.col[c.Name] = i
-	}
-	return f
-}
+const expSteps = 1 << 12
 
-// Next is the next n rows. Tag-set columns hold ids, as storage wants them (1 to a few thousand).
-func (f *Flows) Next(n int) *batch.Batch {
-	client, server := make([]uint32, n), make([]uint32, n)
-	for i := range n {
-		e := &f.edges[f.zipf.Uint64()]
-		client[i], server[i] = f.pods[e.client].tags, f.pods[e.server].tags
-		f.row(e)
-		f.b.EndRow()
+// expTable is the inverse of the exponential distribution, cut where it goes to infinity.
+var expTable = func() (t [expSteps + 1]float64) {
+	for i := range t {
+		t[i] = -math.Log(1 - min(float64(i), expSteps-0.25)/expSteps)
 	}
-	b := f.b.Seal()
-	b.Cols[f.col["client_tags"]] = &batch.Vector{Type: schema.TagSet, Codes: client}
-	b.Cols[f.col["server_tags"]] = &batch.Vector{Type: schema.TagSet, Codes: server}
-	return b
-}
+	return t
+}()
 
-func (f *Flows) row(e *edge) {
-	b, rng := f.b, f.rng
-	num := func(name string, v int64) { b.Int(f.col[name], v) }
-	text := func(name, v string) { b.String(f.col[name], v) }
-	now := f.tick()
-	long := rng.IntN(10) == 0
-	life := f.around(40e6)
-	if long {
-		life = 60e9 + f.around(300e9)
-	}
-	num("time", now)
-	num("start_time", now-life)
-	num("end_time", now)
-	num("flow_id", int64(rng.Uint64()>>1))
-	how := closeType[rng.IntN(len(closeType))]
-	text("close_type", how)
-	status := "ok"
-	if how == "server_rst" || how == "transfer_timeout" {
-		status = "server_error"
-	}
-	text("status", status)
-	b.Bool(f.col["is_new"], !long)
-	c, s := &f.pods[e.client], &f.pods[e.server]
-	b.Text(f.col["client_ip"], c.ip[:])
-	b.Text(f.col["server_ip"], s.ip[:])
-	num("client_port", f.ephemeral())
-	num("server_port", e.port)
-	text("protocol", e.protocol)
-	text("l7_protocol", e.l7)
-	text("source", "packet")
-	text("observation_point", e.point)
-	text("agent", fmt.Sprintf("node-%02d", c.agent))
-	text("interface", "eth0")
-	num("direction_score", 255)
-	requests := 1 + f.around(4)
-	packets := 2*requests + 3
-	sent, received := requests*(80+f.around(200)), requests*(200+f.around(2000))
-	num("packets_tx", packets)
-	num("packets_rx", packets+received/1400)
-	num("bytes_tx", sent+packets*66)
-	num("bytes_rx", received+packets*66)
-	num("payload_bytes_tx", sent)
-	num("payload_bytes_rx", received)
-	f.performance(num, e, how, requests)
-}
-
-// performance sets the columns of delays, retransmissions and application metrics.
-func (f *Flows) performance(num func(string, int64), e *edge, how string, requests int64) {
-	rng := f.rng
-	if e.protocol == "tcp" {
-		num("tcp_flags_tx", 0x1b)
-		num("tcp_flags_rx", 0x1b)
-		if how != "forced_report" {
-			num("syn_count", 1)
-			num("synack_count", 1)
-			num("fin_count", 2)
-			half := f.around(e.rtt / 2)
-			num("rtt_us", 2*half+1)
-			num("rtt_client_us", half)
-			num("rtt_server_us", half+1)
-		}
-		if rng.IntN(50) == 0 {
-			num("retrans_tx", 1+rng.Int64N(4))
-			num("retrans_rx", rng.Int64N(3))
-			num("ooo_rx", rng.Int64N(2))
-		}
-		if rng.IntN(500) == 0 {
-			num("zero_window_rx", 1)
-		}
-		srt := f.around(e.rtt)
-		num("srt_sum_us", srt*requests)
-		num("srt_count", requests)
-		num("srt_max_us", srt+f.around(50))
-	}
-	if e.l7 == "" {
-		return
-	}
-	art := 300 + f.around(5*e.rtt)
-	num("art_sum_us", art*requests)
-	num("art_count", requests)
-	num("art_max_us", art+f.around(500))
-	num("l7_request", requests)
-	num("l7_response", requests)
-	if rng.IntN(40) == 0 {
-		num("l7_server_error", 1)
-	}
-	num("rrt_sum_us", art*requests)
-	num("rrt_count", requests)
-	num("rrt_max_us", art+f.around(500))
-}
-
-// Spans makes batches of table spans.
-type Spans struct {
-	world
-	b   *batch.Builder
-	col map[string]int
-	// the trace in hand: a few spans share one
-	trace, parent []byte
-	left          int
-}
-
-// NewSpans starts a stream of spans.
-func NewSpans(o Options) *Spans {
-	t := schema.Spans()
-	s := &Spans{world: *newWorld(o), b: batch.NewBuilder(t), col: map[string]int{}, trace: make([]byte, 32), parent: make([]byte, 16)}
-	for i, c := range t.Columns {
-		s.col[c.Name] = i
-	}
-	return s
-}
-
-// Next is the next n rows. Tag-set columns hold ids.
-func (s *Spans) Next(n int) *batch.Batch {
-	client, server := make([]uint32, n), make([]uint32, n)
-	for i := range n {
-		e := &s.edges[s.zipf.Uint64()]
-		client[i], server[i] = s.pods[e.client].tags, s.pods[e.server].tags
-		s.row(e)
-		s.b.EndRow()
-	}
-	b := s.b.Seal()
-	b.Cols[s.col["client_tags"]] = &batch.Vector{Type: schema.TagSet, Codes: client}
-	b.Cols[s.col["server_tags"]] = &batch.Vector{Type: schema.TagSet, Codes: server}
-	return b
-}
-
-func (s *Spans) row(e *edge) {
-	b, rng := s.b, s.rng
-	num := func(name string, v int64) { b.Int(s.col[name], v) }
-	text := func(name, v string) { b.String(s.col[name], v) }
-	now, took := s.tick(), 200+s.around(4*e.rtt)
-	s.ids++
-	num("time", now)
-	num("end_time", now+1000*took)
-	num("duration_us", took)
-	num("id", int64(s.ids<<8|uint64(rng.IntN(256))))
-	num("flow_id", int64(rng.Uint64()>>1))
-	text("type", "session")
-	c, v := &s.pods[e.client], &s.pods[e.server]
-	b.Text(s.col["client_ip"], c.ip[:])
-	b.Text(s.col["server_ip"], v.ip[:])
-	num("client_port", s.ephemeral())
-	num("server_port", e.port)
-	text("protocol", e.protocol)
-	text("source", "ebpf")
-	text("observation_point", e.point)
-	text("agent", fmt.Sprintf("node-%02d", c.agent))
-	text("interface", "eth0")
-	text("l7_protocol", e.l7)
-	text("version", "1.1")
-	endpoint := e.endpoints[rng.IntN(len(e.endpoints))]
-	text("request_type", verbs[rng.IntN(len(verbs))])
-	text("request_domain", fmt.Sprintf("svc-%d.prod", v.service))
-	text("request_resource", fmt.Sprintf("%s/%d", endpoint, rng.IntN(100000)))
-	text("endpoint", endpoint)
-	num("request_bytes", 100+s.around(300))
-	num("response_bytes", 200+s.around(4000))
-	code, status := int64(200), "ok"
-	switch rng.IntN(100) {
-	case 0:
-		code, status = 500, "server_error"
-	case 1, 2:
-		code, status = 404, "client_error"
-	}
-	num("response_code", code)
-	text("response_status", status)
-	s.identify()
-	text("service_name", fmt.Sprintf("svc-%d", v.service))
-	num("thread_request", 1000+rng.Int64N(64))
-	num("thread_response", 1000+rng.Int64N(64))
-	num("syscall_trace_id_request", int64(s.ids*3))
-	num("syscall_trace_id_response", int64(s.ids*3+1))
-	num("tcp_seq_request", int64(rng.Uint32()))
-	num("tcp_seq_response", int64(rng.Uint32()))
-	num("client_pid", 100+rng.Int64N(4000))
-	num("server_pid", 100+rng.Int64N(4000))
-	text("client_process", fmt.Sprintf("app-%d", c.service))
-	text("server_process", fmt.Sprintf("app-%d", v.service))
-}
-
-// identify sets the ids of a span: a trace goes on for some rows, each the child of the one before.
-func (s *Spans) identify() {
-	if s.left == 0 {
-		s.left = 1 + s.rng.IntN(12)
-		s.hex(s.trace)
-		clear(s.parent)
-	}
-	s.left--
-	s.b.Text(s.col["trace_id"], s.trace)
-	if s.parent[0] != 0 {
-		s.b.Text(s.col["parent_span_id"], s.parent)
-	}
-	s.b.Text(s.col["span_id"], s.hex(s.parent))
+// mix makes one number of another so that close ones become unlike.
+func mix(x uint64) uint64 {
+	x ^= x >> 32
+	x *= 0xe9846af9b1a615d
+	x ^= x >> 32
+	x *= 0xe9846af9b1a615d
+	return x ^ x>>28
 }

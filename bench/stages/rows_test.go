@@ -12,11 +12,9 @@ import (
 
 // batchRows is the number of rows in a batch as a busy agent sends it; batches is how many different ones a benchmark
 // cycles through, so that caches do not know them by heart.
-// agentEdges is how many pairs of pods talk past one agent: a node has some dozen pods, each with some dozen peers.
 const (
-	batchRows  = 8 << 10
-	batches    = 32
-	agentEdges = 3000
+	batchRows = 8 << 10
+	batches   = 32
 )
 
 // flowBatches are seeded batches of flows with their tag sets, as an agent sends them; manyBatches are more of them, for
@@ -34,7 +32,7 @@ func makeBatches(seed uint64, n int) []*batch.Batch {
 		}
 		return sets[id]
 	}
-	g := gen.NewFlows(gen.Options{Seed: seed, Edges: agentEdges})
+	g := gen.NewFlows(gen.Options{Seed: seed})
 	out := make([]*batch.Batch, n)
 	for i := range out {
 		out[i] = g.Next(batchRows)

@@ -8,9 +8,6 @@ import (
 	"github.com/flowlake/flowlake/db/schema"
 )
 
-// edges is how many pairs of pods talk past one agent, as in bench/stages.
-const edges = 3000
-
 // Generator makes the different rows of a spec in order; equal specs give equal rows in every process.
 type Generator struct {
 	next func(n int) *batch.Batch
@@ -21,7 +18,7 @@ type Generator struct {
 // NewGenerator starts with the first row.
 func NewGenerator(s Spec) (*Generator, error) {
 	g := &Generator{sets: map[uint32][]byte{}, left: s.Pool}
-	o := gen.Options{Seed: s.Seed, Edges: edges, RowsPerSecond: rowsPerSecond}
+	o := gen.Options{Seed: s.Seed}
 	switch s.Table {
 	case "flows":
 		g.next = gen.NewFlows(o).Next

@@ -62,9 +62,10 @@ const (
 	// ChunkRows is the number of rows that a peer takes at once: what ClickHouse and DuckDB ask for.
 	ChunkRows = 64 << 10
 	// PoolRows is how many different rows a workload has that says the same rows may come again.
-	PoolRows = 128 << 10
-	// rowsPerSecond is how fast time goes on in the rows.
-	rowsPerSecond = 100000
+	PoolRows = 512 << 10
+	// poolNanos is how much later the pool comes each time it comes again: more than it spans, in whole minutes, as flows are
+	// reported at their ends.
+	poolNanos = 120e9
 )
 
 // Kind is a workload by name.
@@ -102,7 +103,7 @@ func Named(name string) (Kind, error) {
 // Spec is the spec of a phase of the workload over a table. Rows are rounded up to whole chunks once there is more than
 // one, so that every system gets the same rows.
 func (k Kind) Spec(table string, rows int, seed uint64) Spec {
-	s := Spec{Table: table, Rows: rows, Pool: rows, ChunkRows: ChunkRows, Seed: seed, ShiftNanos: PoolRows * 1e9 / rowsPerSecond}
+	s := Spec{Table: table, Rows: rows, Pool: rows, ChunkRows: ChunkRows, Seed: seed, ShiftNanos: poolNanos}
 	if rows <= ChunkRows {
 		s.ChunkRows = rows
 	} else {

@@ -14,6 +14,7 @@ const (
 	sketchMinExp  = -30
 	sketchMaxExp  = 63
 	sketchVersion = 0x01
+	sketchSigned  = 0x02 // with negative values
 )
 
 // sketchScale is buckets per unit of the interpolated logarithm: with the cubic, 7/10 of 1/ln(gamma).
@@ -25,36 +26,59 @@ var (
 	sketchMaxIndex = int(math.Floor(sketchMaxExp * sketchScale))
 )
 
-// Sketch counts non-negative values, such as latencies in microseconds, so that any quantile can be told to within
-// SketchAccuracy of the true value, and merges with others without loss. The zero value is empty and ready. It is not safe
+// Sketch counts values, such as latencies in microseconds, so that any quantile can be told to within SketchAccuracy of the
+// true value, and merges with others without loss. The zero value is empty and ready. It is not safe
 // for concurrent use. docs/format/columns.md has the bytes.
 type Sketch struct {
 	zeros  uint64
-	total  uint64   // zeros included
+	total  uint64   // zeros and negatives included
 	first  int      // bucket index of counts[0]
 	counts []uint64 // dense window over the buckets in use
+	neg    *Sketch  // of the negated negative values, without zeros; nil before there was one
 }
 
 // Reset empties the sketch and keeps its memory.
 func (s *Sketch) Reset() {
 	s.zeros, s.total = 0, 0
 	s.counts = s.counts[:0]
+	if s.neg != nil {
+		s.neg.Reset()
+	}
+}
+
+// negative is the sketch of the negated negative values.
+func (s *Sketch) negative() *Sketch {
+	if s.neg == nil {
+		s.neg = &Sketch{}
+	}
+	return s.neg
+}
+
+// negatives is the number of negative values.
+func (s *Sketch) negatives() uint64 {
+	if s.neg == nil {
+		return 0
+	}
+	return s.neg.total
 }
 
 // Add counts v once.
 func (s *Sketch) Add(v float64) { s.AddN(v, 1) }
 
-// AddN counts v n times. NaN is ignored, what is not positive counts as zero.
+// AddN counts v n times. NaN is ignored.
 func (s *Sketch) AddN(v float64, n uint64) {
 	if n == 0 || v != v {
 		return
 	}
 	s.total = satAdd(s.total, n)
-	if v < sketchMin {
+	switch {
+	case v >= sketchMin:
+		s.bucket(sketchIndex(min(v, sketchMax)), n)
+	case v <= -sketchMin:
+		s.negative().AddN(-v, n)
+	default:
 		s.zeros = satAdd(s.zeros, n)
-		return
 	}
-	s.bucket(sketchIndex(min(v, sketchMax)), n)
 }
 
 // sketchIndex is the bucket of v, which lies in [sketchMin, sketchMax]. The conversions forbid fused multiply-add, whose
@@ -134,6 +158,15 @@ func (s *Sketch) Quantile(q float64) float64 {
 		return math.NaN()
 	}
 	rank := uint64(q * float64(s.total-1))
+	n := s.negatives()
+	if rank < n {
+		return -s.neg.value(n - 1 - rank)
+	}
+	return s.value(rank - n)
+}
+
+// value is the value of a rank among those that are not negative.
+func (s *Sketch) value(rank uint64) float64 {
 	if rank < s.zeros {
 		return 0
 	}
@@ -159,6 +192,9 @@ func (s *Sketch) MergeWith(o *Sketch) {
 			s.bucket(o.first+i, c)
 		}
 	}
+	if o.negatives() > 0 {
+		s.negative().MergeWith(o.neg)
+	}
 }
 
 // AppendTo appends the sketch's bytes; an empty one has none.
@@ -166,80 +202,141 @@ func (s *Sketch) AppendTo(dst []byte) []byte {
 	if s.total == 0 {
 		return dst
 	}
-	used := 0
+	if s.negatives() == 0 {
+		return s.appendBody(append(dst, sketchVersion))
+	}
+	dst = s.neg.appendBody(append(dst, sketchSigned))
+	return s.appendBody(dst)
+}
+
+// appendBody appends what is not negative.
+func (s *Sketch) appendBody(dst []byte) []byte {
+	w := beginSketch(dst, s.zeros, s.used())
+	for i, c := range s.counts {
+		if c != 0 {
+			w.add(s.first+i, c)
+		}
+	}
+	return w.dst
+}
+
+// used is the number of buckets that are not empty.
+func (s *Sketch) used() (n int) {
 	for _, c := range s.counts {
 		if c != 0 {
-			used++
+			n++
 		}
 	}
-	dst = append(dst, sketchVersion)
-	dst = binary.AppendUvarint(dst, s.zeros)
-	dst = binary.AppendUvarint(dst, uint64(used))
-	last := math.MinInt
-	for i, c := range s.counts {
-		if c == 0 {
-			continue
-		}
-		if at := s.first + i; last == math.MinInt {
-			dst = binary.AppendVarint(dst, int64(at))
-		} else {
-			dst = binary.AppendUvarint(dst, uint64(at-last-1))
-		}
-		last = s.first + i
-		dst = binary.AppendUvarint(dst, c)
+	return n
+}
+
+// sketchWriter appends buckets in ascending order.
+type sketchWriter struct {
+	dst   []byte
+	last  int
+	begun bool
+}
+
+func beginSketch(dst []byte, zeros uint64, buckets int) sketchWriter {
+	dst = binary.AppendUvarint(dst, zeros)
+	return sketchWriter{dst: binary.AppendUvarint(dst, uint64(buckets))}
+}
+
+func (w *sketchWriter) add(index int, count uint64) {
+	if w.begun {
+		w.dst = binary.AppendUvarint(w.dst, uint64(index-w.last-1))
+	} else {
+		w.dst = binary.AppendVarint(w.dst, int64(index))
 	}
-	return dst
+	w.last, w.begun = index, true
+	w.dst = binary.AppendUvarint(w.dst, count)
 }
 
 // Merge adds the values of a sketch's bytes. It fails with ErrCorrupt, leaving s as it was.
 func (s *Sketch) Merge(src []byte) error {
-	r, err := readSketch(src)
+	neg, pos, err := readSketch(src)
 	if err != nil {
 		return err
 	}
-	for probe := r; probe.left > 0; {
-		if !probe.next() {
-			return corrupt("sketch bucket")
-		}
-		if probe.left == 0 && len(probe.src) != 0 {
-			return corrupt("bytes behind the sketch")
-		}
+	if neg.left > 0 {
+		s.negative().take(neg)
+		s.total = satAdd(s.total, neg.total)
 	}
-	s.zeros = satAdd(s.zeros, r.zeros)
-	s.total = satAdd(s.total, r.zeros)
-	for r.left > 0 && r.next() {
-		s.total = satAdd(s.total, r.count)
-		s.bucket(r.index, r.count)
-	}
+	s.take(pos)
 	return nil
 }
 
-// sketchReader walks the buckets of a sketch's bytes.
+// take adds what a reader has, which was found sound.
+func (s *Sketch) take(r sketchReader) {
+	s.zeros = satAdd(s.zeros, r.zeros)
+	s.total = satAdd(s.total, r.total)
+	for r.left > 0 && r.next() {
+		s.bucket(r.index, r.count)
+	}
+}
+
+// sketchReader walks the buckets of one sign of a sketch's bytes.
 type sketchReader struct {
 	src   []byte
 	zeros uint64
+	total uint64 // zeros and all buckets
 	left  uint64 // buckets not read yet
 	index int
 	count uint64
 	begun bool
 }
 
-func readSketch(src []byte) (r sketchReader, err error) {
+// readSketch checks a sketch's bytes; the readers that it gives do not fail.
+func readSketch(src []byte) (neg, pos sketchReader, err error) {
 	if len(src) == 0 {
-		return r, nil
+		return neg, pos, nil
 	}
-	if src[0] != sketchVersion {
-		return r, corrupt("sketch version")
+	version := src[0]
+	src = src[1:]
+	switch version {
+	case sketchVersion:
+	case sketchSigned:
+		if neg, src, err = readSketchBody(src); err != nil {
+			return neg, pos, err
+		}
+		if neg.zeros != 0 || neg.left == 0 {
+			return neg, pos, corrupt("negative part of a sketch")
+		}
+	default:
+		return neg, pos, corrupt("sketch version")
 	}
-	zeros, src, ok := uvarint(src[1:])
+	if pos, src, err = readSketchBody(src); err != nil {
+		return neg, pos, err
+	}
+	if len(src) != 0 {
+		return neg, pos, corrupt("bytes behind the sketch")
+	}
+	if pos.total == 0 && version == sketchVersion {
+		return neg, pos, corrupt("sketch of nothing")
+	}
+	return neg, pos, nil
+}
+
+func readSketchBody(src []byte) (r sketchReader, rest []byte, err error) {
+	zeros, src, ok := uvarint(src)
 	if !ok {
-		return r, corrupt("sketch zeros")
+		return r, nil, corrupt("sketch zeros")
 	}
 	left, src, ok := uvarint(src)
-	if !ok || left > uint64(sketchMaxIndex-sketchMinIndex+1) || left == 0 && (zeros == 0 || len(src) != 0) {
-		return r, corrupt("sketch buckets")
+	if !ok || left > uint64(sketchMaxIndex-sketchMinIndex+1) {
+		return r, nil, corrupt("sketch buckets")
 	}
-	return sketchReader{src: src, zeros: zeros, left: left}, nil
+	r = sketchReader{src: src, zeros: zeros, left: left}
+	total := zeros
+	probe := r
+	for probe.left > 0 {
+		if !probe.next() {
+			return r, nil, corrupt("sketch bucket")
+		}
+		total = satAdd(total, probe.count)
+	}
+	r.total = total
+	return r, probe.src, nil
 }
 
 func (r *sketchReader) next() bool {
