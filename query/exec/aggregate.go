@@ -89,10 +89,18 @@ type aggTable struct {
 	several bool    // there are other workers' tables
 	gids    []uint32
 	mem     charger
+
+	// Keys that are a tag of a column are looked up once per run of the column; tagCols is that column, -1 for other keys.
+	tagCols []int
+	runs    runList
+	pause   int            // batches until runs are looked for again
+	small   batch.Batch    // the columns of tagCols at the first rows of the runs
+	subs    []batch.Vector // by key: the key, or the column of tagCols, at the first rows of the runs
 }
 
 type aggWorker struct {
 	state  aggState
+	runs   runAdder // the state, where it takes runs and there is no filter; else nil
 	args   []evaluator
 	filter evaluator // nil: all rows
 	vecs   []*batch.Vector
@@ -108,10 +116,13 @@ func newAggTable(a *Aggregate, r *Run) *aggTable {
 		types[i] = vectorType(k.Type())
 	}
 	t.group = newGrouper(types)
+	t.tagCols, t.subs = tagColumns(a.Keys), make([]batch.Vector, len(a.Keys))
 	for _, g := range a.Aggs {
 		w := aggWorker{state: g.newState(), args: compileAll(g.Args, r.Env), vecs: make([]*batch.Vector, len(g.Args)), sub: make([]batch.Vector, len(g.Args))}
 		if g.Filter != nil {
 			w.filter = compile(g.Filter, r.Env)
+		} else {
+			w.runs, _ = w.state.(runAdder)
 		}
 		t.aggs = append(t.aggs, w)
 	}
@@ -127,25 +138,114 @@ func vectorType(t schema.Type) schema.Type {
 }
 
 func (t *aggTable) add(b *batch.Batch, seq int64) error {
-	for i, k := range t.keys {
-		v, err := k.eval(b)
-		if err != nil {
-			return err
-		}
-		t.keyVecs[i] = v
+	byRun, err := t.assign(b)
+	if err != nil {
+		return err
 	}
-	t.gids = resize(t.gids, b.N)
-	t.group.assign(t.keyVecs, t.gids)
 	groups := int(t.group.total)
 	for n := int64(0); t.several && len(t.first) < groups; n++ {
 		t.first = append(t.first, seq+n)
 	}
+	expanded := !byRun
 	for i := range t.aggs {
-		if err := t.aggs[i].add(b, t.gids, groups); err != nil {
+		w := &t.aggs[i]
+		if byRun && w.runs != nil {
+			if err := w.addRuns(b, &t.runs, groups); err != nil {
+				return err
+			}
+			continue
+		}
+		if !expanded {
+			t.gids = resize(t.gids, b.N)
+			t.runs.expand(t.gids)
+			expanded = true
+		}
+		if err := w.add(b, t.gids, groups); err != nil {
 			return err
 		}
 	}
 	return t.mem.set(t.bytes())
+}
+
+// assign finds the group of every row: byRun says that they are in runs, else they are in gids.
+func (t *aggTable) assign(b *batch.Batch) (byRun bool, err error) {
+	if b.N == 0 {
+		t.gids = t.gids[:0]
+		return false, nil
+	}
+	for i, k := range t.keys {
+		if c := t.tagCols[i]; c >= 0 {
+			t.keyVecs[i] = b.Cols[c]
+		} else if t.keyVecs[i], err = k.eval(b); err != nil {
+			return false, err
+		}
+	}
+	if t.pause > 0 {
+		t.pause--
+	} else if t.runs.find(t.keyVecs, b.N) {
+		return true, t.assignRuns(b)
+	} else {
+		t.pause = runsPause
+	}
+	for i, k := range t.keys {
+		if t.tagCols[i] < 0 {
+			continue
+		}
+		if t.keyVecs[i], err = k.eval(b); err != nil {
+			return false, err
+		}
+	}
+	t.gids = resize(t.gids, b.N)
+	t.group.assign(t.keyVecs, t.gids)
+	return false, nil
+}
+
+// assignRuns finds the group of every run.
+func (t *aggTable) assignRuns(b *batch.Batch) (err error) {
+	n := t.runs.count()
+	for i := range t.keys {
+		batch.Gather(&t.subs[i], t.keyVecs[i], t.runs.starts[:n])
+		t.keyVecs[i] = &t.subs[i]
+	}
+	for i, k := range t.keys {
+		c := t.tagCols[i]
+		if c < 0 {
+			continue
+		}
+		t.small.N, t.small.Cols = n, resize(t.small.Cols, len(b.Cols))
+		t.small.Cols[c] = &t.subs[i]
+		if t.keyVecs[i], err = k.eval(&t.small); err != nil {
+			return err
+		}
+	}
+	t.group.assign(t.keyVecs, t.runs.gids)
+	return nil
+}
+
+// tagColumns is, by key that is a tag of a column, the column; -1 for others.
+func tagColumns(keys []Expr) []int {
+	out := make([]int, len(keys))
+	for i, k := range keys {
+		out[i] = -1
+		if tag, ok := k.(*TagValue); ok {
+			if col, ok := tag.X.(*Column); ok {
+				out[i] = col.Index
+			}
+		}
+	}
+	return out
+}
+
+// addRuns is add for rows that come in runs.
+func (w *aggWorker) addRuns(b *batch.Batch, r *runList, groups int) error {
+	for i, a := range w.args {
+		v, err := a.eval(b)
+		if err != nil {
+			return err
+		}
+		w.vecs[i] = v
+	}
+	return w.runs.addRuns(r, groups, w.vecs)
 }
 
 func (w *aggWorker) add(b *batch.Batch, gids []uint32, groups int) error {
