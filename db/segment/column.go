@@ -42,6 +42,8 @@ type columnWriter struct {
 	from  *batch.Dict // the dictionary remap is for
 	conv  converter
 
+	portable bool // no BYTE_STREAM_SPLIT
+
 	hashes []uint64 // direct columns with a Bloom filter: hashes of the row group's values
 	split  bool     // DOUBLE: byte stream split was smaller than plain
 
@@ -55,8 +57,8 @@ type columnWriter struct {
 	unique  []uint32 // codes of the page, each once
 }
 
-func newColumnWriter(c *schema.Column) *columnWriter {
-	w := &columnWriter{col: c, conv: converter{typ: c.Type}}
+func newColumnWriter(c *schema.Column, o *Options) *columnWriter {
+	w := &columnWriter{col: c, conv: converter{typ: c.Type}, portable: o.Portable}
 	w.text.reset()
 	return w
 }
@@ -341,20 +343,24 @@ func (w *columnWriter) checkDictionary(limit int) {
 	w.kept = entries
 }
 
-// values encodes the page's values that are not NULL into dst and fills p's encoding and range.
-func (w *columnWriter) values(p *pageMeta, e *encoder) ([]byte, error) {
+// values encodes the page's values that are not NULL into a buffer of e and fills p's encoding and range. Where the values
+// are compressed already, raw is what they take uncompressed, else 0.
+func (w *columnWriter) values(p *pageMeta, e *encoder) (values []byte, raw int, err error) {
 	switch w.col.Type.Physical() {
 	case schema.Int64:
 		return w.intValues(p, e)
 	case schema.Float64:
-		return w.floatValues(p, e)
+		values, err = w.floatValues(p, e)
 	case schema.ID:
-		return w.idValues(p, e)
+		values, err = w.idValues(p, e)
+	default:
+		if w.direct {
+			values, err = w.directValues(p, e)
+		} else {
+			values, err = w.codeValues(p, e)
+		}
 	}
-	if w.direct {
-		return w.directValues(p, e)
-	}
-	return w.codeValues(p, e)
+	return values, 0, err
 }
 
 // compact drops the NULL rows' values.
@@ -372,20 +378,18 @@ func compact[T any](w *columnWriter, s []T) []T {
 	return s[:k]
 }
 
-func (w *columnWriter) intValues(p *pageMeta, e *encoder) ([]byte, error) {
+func (w *columnWriter) intValues(p *pageMeta, e *encoder) (values []byte, raw int, err error) {
 	if w.defaults && w.nulls == 0 && !hasBloom(w.col) && w.col.Type != schema.Boolean && w.col.Type != schema.Integer {
 		p.enc, p.min, p.max, p.flags = encDelta, 0, 0, p.flags|pageRange
-		return e.constant(0, w.n)
+		values, err = e.constant(0, w.n)
+		return values, 0, err
 	}
 	w.fillDefaults()
 	v := compact(w, w.i64[:w.n])
 	if len(v) > 0 {
 		lo, hi := w.lo, w.hi
 		if w.nulls > 0 {
-			lo, hi = v[0], v[0]
-			for _, x := range v {
-				lo, hi = min(lo, x), max(hi, x)
-			}
+			lo, hi = rangeOf(v)
 		}
 		p.min, p.max, p.flags = lo, hi, p.flags|pageRange
 	}
@@ -394,25 +398,51 @@ func (w *columnWriter) intValues(p *pageMeta, e *encoder) ([]byte, error) {
 			w.hashes = append(w.hashes, bloomHashInt(x, w.col.Type))
 		}
 	}
-	switch w.col.Type {
-	case schema.Boolean:
+	if w.col.Type == schema.Boolean {
 		p.enc = encRLE
 		if p.min < 0 || p.max > 1 {
-			return nil, fmt.Errorf("column %s: %w: BOOLEAN %d..%d", w.col.Name, ErrValue, p.min, p.max)
+			return nil, 0, fmt.Errorf("column %s: %w: BOOLEAN %d..%d", w.col.Name, ErrValue, p.min, p.max)
 		}
-		return e.booleans(v), nil
-	case schema.Integer:
-		p.enc = encDelta
+		return e.booleans(v), 0, nil
+	}
+	return w.numbers(p, e, v)
+}
+
+// numbers encodes v, which lies in p's range, in the way that suits it best.
+func (w *columnWriter) numbers(p *pageMeta, e *encoder, v []int64) (values []byte, raw int, err error) {
+	width := 8
+	if w.col.Type == schema.Integer {
+		width = 4
 		if p.min < math.MinInt32 || p.max > math.MaxInt32 {
-			return nil, fmt.Errorf("column %s: %w: INTEGER %d..%d", w.col.Name, ErrValue, p.min, p.max)
+			return nil, 0, fmt.Errorf("column %s: %w: INTEGER %d..%d", w.col.Name, ErrValue, p.min, p.max)
 		}
-		return e.int32s(v)
+	}
+	if !w.portable {
+		if form := e.sample.choose(v, p.min, p.max); form != formDelta {
+			p.enc = encByteSplit
+			planes := e.split64(v, min(planesOf(p.min, p.max), width))
+			return e.packPlanes(planes, len(v), width, uint64(p.min), form == formSparse), width * len(v), nil
+		}
 	}
 	p.enc = encDelta
-	if w.nulls == 0 && p.min == p.max {
-		return e.constant(p.min, len(v))
+	switch {
+	case width == 4:
+		values, err = e.int32s(v)
+	case w.nulls == 0 && p.min == p.max:
+		values, err = e.constant(p.min, len(v))
+	default:
+		values, err = e.int64s(v)
 	}
-	return e.int64s(v)
+	return values, 0, err
+}
+
+// rangeOf is the range of v, of which there is at least one.
+func rangeOf(v []int64) (lo, hi int64) {
+	lo, hi = v[0], v[0]
+	for _, x := range v {
+		lo, hi = min(lo, x), max(hi, x)
+	}
+	return lo, hi
 }
 
 func (w *columnWriter) floatValues(p *pageMeta, e *encoder) ([]byte, error) {
@@ -437,7 +467,7 @@ func (w *columnWriter) floatValues(p *pageMeta, e *encoder) ([]byte, error) {
 		}
 		p.min, p.max, p.flags = int64(math.Float64bits(lo)), int64(math.Float64bits(hi)), p.flags|pageRange
 	}
-	if len(w.meta.pages) == 0 {
+	if len(w.meta.pages) == 0 && !w.portable {
 		w.split = e.splitPays(v)
 	}
 	if w.split {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 
 	"github.com/flowlake/flowlake/db/batch"
@@ -128,6 +129,56 @@ func TestNewerFormat(t *testing.T) {
 	binary.LittleEndian.PutUint32(data[at+sealSize-4:], crc32.Checksum(data[at:at+sealSize-4], castagnoli))
 	if _, err := readBytes(t, data, table); !errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrCorrupt) {
 		t.Errorf("a newer version gives %v", err)
+	}
+}
+
+// Files of the format before this one are read.
+func TestOlderFormat(t *testing.T) {
+	table := everyType(t)
+	fs := vfs.NewMem()
+	b := randomBatch(rand.New(rand.NewPCG(3, 3)), table, 2000)
+	writeAll(t, fs, "seg", b, nil, Options{Portable: true})
+	data, err := vfs.ReadFile(fs, "seg", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := sealAt(data)
+	data[at+4] = 1
+	binary.LittleEndian.PutUint32(data[at+sealSize-4:], crc32.Checksum(data[at:at+sealSize-4], castagnoli))
+	rows, err := readBytes(t, data, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameRows(t, rows, rowsOf(b, allColumns(table), nil, false))
+}
+
+// A disk that fails is not taken for a file that is damaged, wherever Verify meets it.
+func TestVerifyTellsDiskFromDamage(t *testing.T) {
+	table := everyType(t)
+	data, _ := smallFile(t, table, 1)
+	mem := vfs.NewMem()
+	putFile(t, mem, "seg", data)
+	// The first read of Verify fails, or the second, ...
+	for skip := range 40 {
+		left := -1 // reads until one fails; none while the file is opened
+		fs := vfs.NewInjecting(mem, vfs.InjectorFunc(func(c vfs.Call) (f vfs.Fault) {
+			if c.Kind == vfs.OpRead {
+				if left == 0 {
+					f.Err = syscall.EIO
+				}
+				left--
+			}
+			return f
+		}))
+		r, err := Open(fs, "seg", table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = skip
+		if err := r.Verify(context.Background()); !errors.Is(err, syscall.EIO) || errors.Is(err, ErrCorrupt) {
+			t.Errorf("read %d fails: %v", skip, err)
+		}
+		r.Close()
 	}
 }
 

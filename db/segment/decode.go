@@ -11,6 +11,7 @@ import (
 	"github.com/parquet-go/parquet-go/encoding/bytestreamsplit"
 
 	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/schema"
 )
 
 // Decoders of page values. Each yields exactly the values it is asked for or an error, whatever the bytes, and takes
@@ -240,6 +241,71 @@ func decodeFloats(dst []float64, src []byte, enc uint8) error {
 		dst[i] = math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:]))
 	}
 	return nil
+}
+
+// decodePlanes is BYTE_STREAM_SPLIT of numbers: the lowest byte of all values, then the second, and so on. Bytes that the
+// page's range says to be the same in all values are not looked at.
+func decodePlanes(dst []int64, src []byte, t schema.Type, p *pageMeta) error {
+	n, width := len(dst), 8
+	if t == schema.Integer {
+		width = 4
+	}
+	if len(src) != width*n {
+		return fmt.Errorf("%w: %d bytes of %d numbers", errValues, len(src), n)
+	}
+	planes, fixed := width, int64(0)
+	if p.flags&pageRange != 0 {
+		planes = min(width, planesOf(p.min, p.max))
+		fixed = p.min >> (8 * uint(planes) & 63) << (8 * uint(planes) & 63)
+	}
+	if planes == 8 {
+		fixed = 0
+	} else if width == 4 && planes == 4 {
+		joinPlanes(dst, src[:4*n], 0)
+		for i, x := range dst {
+			dst[i] = int64(int32(x))
+		}
+		return nil
+	}
+	joinPlanes(dst, src[:planes*n], fixed)
+	return nil
+}
+
+// joinPlanes puts numbers together from the planes in src, up to two at a time, and the bits of fixed above them.
+func joinPlanes(dst []int64, src []byte, fixed int64) {
+	n := len(dst)
+	if n == 0 {
+		return
+	}
+	planes := len(src) / n
+	switch planes {
+	case 0:
+		for i := range dst {
+			dst[i] = fixed
+		}
+		return
+	case 1:
+		for i, b := range src[:n] {
+			dst[i] = fixed | int64(b)
+		}
+		return
+	case 2:
+		a, b := src[:n], src[n:2*n]
+		for i := range dst {
+			dst[i] = fixed | int64(a[i]) | int64(b[i])<<8
+		}
+		return
+	}
+	a, b, c := src[:n], src[n:2*n], src[2*n:3*n]
+	for i := range dst {
+		dst[i] = fixed | int64(a[i]) | int64(b[i])<<8 | int64(c[i])<<16
+	}
+	for p := 3; p < planes; p++ {
+		shift := uint(8*p) & 63
+		for i, x := range src[p*n : (p+1)*n] {
+			dst[i] |= int64(x) << shift
+		}
+	}
 }
 
 // decodeLengths is DELTA_LENGTH_BYTE_ARRAY of n values: their ends within data. lens is scratch of n values.

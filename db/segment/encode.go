@@ -7,6 +7,7 @@ import (
 	"sync"
 	"unicode/utf8"
 
+	"github.com/klauspost/compress/huff0"
 	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go/encoding/bytestreamsplit"
 	"github.com/parquet-go/parquet-go/encoding/delta"
@@ -30,7 +31,11 @@ type encoder struct {
 	rle   rle.Encoding
 	runs  []byte // dictionary codes
 	split bytestreamsplit.Encoding
-	pages pageStore
+	// numbers stored byte by byte
+	sample sampler
+	planes []byte
+	huff   huff0.Scratch
+	pages  pageStore
 	// zeros is the encoding of zeroCount zeros
 	zeros     []byte
 	zeroCount int

@@ -10,7 +10,8 @@ import (
 
 // Everything fixed about the file is in this file and in docs/format/segment.md.
 const (
-	formatVersion = 1
+	// formatVersion: 2 added integers as BYTE_STREAM_SPLIT
+	formatVersion = 2
 
 	parquetMagic = "PAR1"
 	sealMagic    = "FLSG"

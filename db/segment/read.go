@@ -275,10 +275,10 @@ func decodeValues(v *batch.Vector, p *pageMeta, col columnMeta, d *dictionary, c
 	switch col.typ.Physical() {
 	case schema.Int64:
 		if some == n {
-			return decodeInts(v.I64, src, p.enc, col.typ, s)
+			return decodeInts(v.I64, src, p, col.typ, s)
 		}
 		s.i64 = extend(s.i64, 0, some)
-		if err := decodeInts(s.i64, src, p.enc, col.typ, s); err != nil {
+		if err := decodeInts(s.i64, src, p, col.typ, s); err != nil {
 			return err
 		}
 		spread(v.I64, s.i64, v.Valid)
@@ -323,8 +323,11 @@ func spread[T any](dst, src []T, valid batch.Bitmap) {
 	}
 }
 
-func decodeInts(dst []int64, src []byte, enc uint8, t schema.Type, s *scratch) (err error) {
+func decodeInts(dst []int64, src []byte, p *pageMeta, t schema.Type, s *scratch) (err error) {
+	enc := p.enc
 	switch {
+	case enc == encByteSplit && t != schema.Boolean:
+		return decodePlanes(dst, src, t, p)
 	case enc == encRLE && t == schema.Boolean:
 		s.bits = extend(s.bits, 0, (len(dst)+63)/64)
 		return decodeBooleans(dst, s.bits, src)

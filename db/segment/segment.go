@@ -62,6 +62,9 @@ type Options struct {
 	Level int
 	// MinIndex and MaxIndex are the log indexes whose rows the file holds; 0 where there is no log.
 	MinIndex, MaxIndex uint64
+	// Portable leaves out BYTE_STREAM_SPLIT, which older readers of Parquet do not know (arrow/go v15; Spark's vectorised
+	// reader): files are some 15 % larger.
+	Portable bool
 	// CreatedBy goes into the Parquet footer; default "flowlake".
 	CreatedBy string
 }

@@ -15,8 +15,10 @@ import (
 func (r *Reader) Verify(ctx context.Context) (err error) {
 	defer guard(r.path, 0, &err)
 	var s scratch
-	var head [4]byte
-	if _, err := r.file.ReadAt(head[:], 0); err != nil || string(head[:]) != parquetMagic {
+	if err := r.readAt(0, len(parquetMagic), &s); err != nil {
+		return err
+	}
+	if string(s.page) != parquetMagic {
 		return r.corrupt(0, "file does not begin with %s", parquetMagic)
 	}
 	for g := range r.index.groups {

@@ -91,7 +91,7 @@ func NewWriter(fs vfs.FS, path string, t *schema.Table, o Options) (*Writer, err
 	w := &Writer{fs: fs, path: path, file: file, table: t, opt: o, enc: enc}
 	for i := range t.Columns {
 		c := &t.Columns[i]
-		w.columns = append(w.columns, newColumnWriter(c))
+		w.columns = append(w.columns, newColumnWriter(c, &w.opt))
 		w.index.columns = append(w.index.columns, columnMeta{name: c.Name, typ: c.Type, optional: c.Nullable})
 	}
 	w.index.info = Info{
@@ -290,7 +290,7 @@ func (w *Writer) encodePage(c *columnWriter) error {
 		c.checkDictionary(w.opt.DictionaryBytes)
 	}
 	p := pageMeta{rows: uint32(c.n), nulls: uint32(c.nulls)}
-	values, err := c.values(&p, w.enc)
+	values, raw, err := c.values(&p, w.enc)
 	if err != nil {
 		return err
 	}
@@ -302,10 +302,15 @@ func (w *Writer) encodePage(c *columnWriter) error {
 	if len(values) > maxPageBytes-len(body) {
 		return fmt.Errorf("column %s: %w: page of %d bytes", c.col.Name, ErrValue, len(values))
 	}
-	p.raw = uint32(len(body) + len(values))
-	if packed := c.tryCompress(values, w.enc); packed != nil {
+	if raw > 0 {
+		p.raw = uint32(len(body) + raw)
 		p.flags |= pageCompressed
-		values = packed
+	} else {
+		p.raw = uint32(len(body) + len(values))
+		if packed := c.tryCompress(values, w.enc); packed != nil {
+			p.flags |= pageCompressed
+			values = packed
+		}
 	}
 	body = append(body, values...)
 	p.size = uint32(len(body))
