@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/enc"
 	"github.com/flowlake/flowlake/db/pred"
@@ -200,6 +202,13 @@ func fold[T int64 | float64](m schema.Merge, vals []T, rows []int32) (out T) {
 }
 
 func rollSketch(m schema.Merge, src *batch.Vector, rows []int32) []byte {
+	if m == schema.MergeUniq {
+		var h enc.HLL
+		for _, i := range rows {
+			h.Add(enc.HLLValue(xxhash.Sum64(src.Bytes(int(i)))))
+		}
+		return h.AppendTo(nil)
+	}
 	var s enc.Sketch
 	for _, i := range rows {
 		switch src.Type.Physical() {

@@ -38,7 +38,7 @@ func init() {
 	agg("bool_or", "bool_or(condition)", "whether the condition holds for any row", []*AggOverload{one(tBool, tBool, func(t schema.Type) aggState { return newExtreme(t, true) })})
 	registerVariance(agg, one)
 	registerPercentiles(agg)
-	agg("uniq", "uniq(value)", "estimate of the number of distinct values, to about 1 % (HyperLogLog)", []*AggOverload{
+	agg("uniq", "uniq(value)", "number of distinct values: exact up to 512, beyond an estimate to about 1.6 % (HyperLogLog); also of the stored counts of rollups", []*AggOverload{
 		one(Any, tInt, func(schema.Type) aggState { return &uniqState{} })}, "approx_distinct", "approx_count_distinct")
 	agg("uniq_exact", "uniq_exact(value)", "number of distinct values, as count(DISTINCT value)", []*AggOverload{
 		one(Any, tInt, func(t schema.Type) aggState { return &distinctState{coder: newCoder(t), inner: &countState{}} })}, "count_distinct")

@@ -125,6 +125,8 @@ type relCol struct {
 	unit  string
 	// hidden columns are those a join with USING merged: only the name of their table reaches them.
 	hidden bool
+	// merge is set for columns of sketches, which are shown as text.
+	merge schema.Merge
 }
 
 func (r *relation) column(i int) *exec.Column {
@@ -139,11 +141,11 @@ func relationOf(n exec.Node, table string) *relation {
 	return r
 }
 
-// presentable turns tag sets, whose ids mean nothing to a client, into maps.
+// presentable turns tag sets, whose ids mean nothing to a client, into maps, and sketches into what they tell.
 func (p *Planner) presentable(r *relation) *relation {
 	found := false
 	for _, c := range r.cols {
-		found = found || c.typ == schema.TagSet || c.typ == schema.Invalid
+		found = found || c.typ == schema.TagSet || c.typ == schema.Invalid || c.typ == schema.Bytes
 	}
 	if !found {
 		return r
@@ -156,6 +158,11 @@ func (p *Planner) presentable(r *relation) *relation {
 			e = &exec.Cast{X: e, Typ: schema.Map}
 		case schema.Invalid:
 			e = &exec.Cast{X: e, Typ: schema.Varchar}
+		case schema.Bytes:
+			name := map[schema.Merge]string{schema.MergeSketch: "sketch_text", schema.MergeUniq: "uniq_text"}[c.merge]
+			if fn := exec.OperatorFunc(name); fn != nil {
+				e = &exec.Call{Fn: fn, Impl: fn.Overloads[0], Args: []exec.Expr{e}, Typ: schema.Varchar}
+			}
 		}
 		proj.Exprs = append(proj.Exprs, e)
 		proj.Output = append(proj.Output, exec.Col{Name: c.name, Type: e.Type(), Unit: c.unit})

@@ -334,7 +334,11 @@ func (s *selectPlan) bindItems() error {
 			return err
 		}
 		s.exprs = append(s.exprs, b)
-		s.cols = append(s.cols, relCol{name: columnName(it), typ: b.Type(), unit: s.out.unit(b)})
+		col := relCol{name: columnName(it), typ: b.Type(), unit: s.out.unit(b)}
+		if c, ok := b.(*exec.Column); ok && s.out.agg == nil {
+			col.merge = s.in.rel.cols[c.Index].merge
+		}
+		s.cols = append(s.cols, col)
 	}
 	return nil
 }
@@ -685,7 +689,11 @@ func (p *Planner) stored(t Table) *relation {
 		}}, "")
 	}
 	req := &pred.Request{Table: t.Schema, Columns: all, From: pred.MinTime, To: pred.MaxTime, Stats: &pred.Stats{}}
-	return relationOf(&exec.Scan{Open: p.Scan, Request: req, Output: cols, Choose: !t.Exact}, "")
+	rel := relationOf(&exec.Scan{Open: p.Scan, Request: req, Output: cols, Choose: !t.Exact}, "")
+	for i, c := range t.Schema.Columns {
+		rel.cols[i].merge = c.Merge
+	}
+	return rel
 }
 
 // metric is metrics."name": the samples of one metric.
