@@ -308,10 +308,14 @@ func (w *flushWriter) late(col int) (*batch.Vector, error) {
 	return v, nil
 }
 
-// days writes the decoded rows as one sorted segment per UTC day.
+// A day has a segment of its own where it has this share of a lot's rows; the other days share one. So a lot makes few files,
+// however many days its rows are of.
+const ownDayShare = 8
+
+// days writes the decoded rows as one sorted segment per UTC day, and the rows of days that have few as one together.
 func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 	order := segment.Order(&w.rows)
-	o := segment.Options{Sorted: true, MinIndex: first, MaxIndex: last}
+	o := segment.Options{PageRows: w.d.opts.PageRows, Sorted: true, MinIndex: first, MaxIndex: last}
 	lo, hi, _ := w.rows.TimeRange()
 	if day := compact.Day(lo); day == compact.Day(hi) {
 		return w.segment(t, day, o, order)
@@ -326,12 +330,24 @@ func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 		}
 		byDay[day] = append(byDay[day], r)
 	}
+	slices.Sort(days)
+	var late []int32
+	lateDays := 0
 	for _, day := range days {
+		if len(byDay[day])*ownDayShare < len(order) {
+			late = append(late, byDay[day]...)
+			lateDays++
+			continue
+		}
 		if err := w.segment(t, day, o, byDay[day]); err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(late) == 0 {
+		return nil
+	}
+	o.Sorted = lateDays == 1
+	return w.segment(t, compact.Day(times[late[0]]), o, late)
 }
 
 // segment writes some rows of the lot as one segment.

@@ -18,13 +18,18 @@ import (
 // prints the first id of each batch after it was acknowledged.
 const killEnv = "FLOWLAKE_TEST_KILL_DIR"
 
+// children are what this program does instead of testing when a variable of the environment has a value.
+var children = map[string]func(value string) error{killEnv: writeUntilKilled}
+
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(killEnv); dir != "" {
-		if err := writeUntilKilled(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for name, child := range children {
+		if v := os.Getenv(name); v != "" {
+			if err := child(v); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	os.Exit(m.Run())
 }

@@ -136,14 +136,23 @@ func (d *DB) replaceSegments(drop []segmentMeta, add []*segmentRef, files []stri
 func (d *DB) compactOnce(ctx context.Context) (bool, error) {
 	d.compactMu.Lock()
 	defer d.compactMu.Unlock()
-	job := compact.Pick(d.candidates(), d.opts.Now().UnixNano(), compact.Options{})
-	if job == nil {
-		return false, nil
+	var o compact.Options
+	for {
+		job := compact.Pick(d.candidates(), d.opts.Now().UnixNano(), o)
+		if job == nil {
+			return false, nil
+		}
+		err := d.merge(ctx, job)
+		if errors.Is(err, compact.ErrMemory) && len(job.Inputs) > 2 { // fewer at a time
+			o.MinFiles = max(len(job.Inputs)/2, 2)
+			o.MaxFiles = o.MinFiles
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("merge %d segments of %s: %w", len(job.Inputs), job.Table, err)
+		}
+		return true, nil
 	}
-	if err := d.merge(ctx, job); err != nil {
-		return false, fmt.Errorf("merge %d segments of %s: %w", len(job.Inputs), job.Table, err)
-	}
-	return true, nil
 }
 
 // merge runs a job. Segments are only added and taken away by whoever holds commitMu; merging itself runs without it, on
@@ -163,7 +172,7 @@ func (d *DB) merge(ctx context.Context, job *compact.Job) error {
 	readers := make([]*segment.Reader, len(in))
 	drop := make([]segmentMeta, len(in))
 	var written int64
-	o := segment.Options{Sorted: true, Level: job.Level, MinIndex: job.MinIndex, MaxIndex: job.MaxIndex}
+	o := segment.Options{PageRows: d.opts.PageRows, Sorted: true, Level: job.Level, MinIndex: job.MinIndex, MaxIndex: job.MaxIndex}
 	for i, s := range in {
 		readers[i], drop[i] = s.reader, s.meta
 		written = max(written, s.meta.Written)
@@ -239,7 +248,7 @@ func (d *DB) mergeInto(ctx context.Context, t *schema.Table, day int64, in []*se
 	d.commitMu.Unlock()
 	full := filepath.Join(d.dir, filepath.FromSlash(rel))
 	info, err := d.writeFile(rel, func(tmp string) (segment.Info, error) {
-		return compact.Merge(ctx, d.fs, in, tmp, compact.MergeOptions{Segment: o})
+		return compact.Merge(ctx, d.fs, in, tmp, compact.MergeOptions{Segment: o, MemoryBytes: d.opts.MergeBytes})
 	})
 	if err != nil {
 		return segmentMeta{}, full, err

@@ -36,7 +36,9 @@ var metaConfigs = []struct {
 	{"external log", func(o *Options) { o.ExternalLog = true }},
 	{"a row a segment", func(o *Options) { o.FlushRows = 1 }},
 	{"little memory", func(o *Options) { o.HeadBytes, o.MemoryBytes, o.MaxWait = 512, 1<<10, 10*time.Minute }},
-	{"odd sizes", func(o *Options) { o.HeadBytes, o.FlushRows, o.LogSegmentBytes, o.CompactEvery = 3001, 37, 128<<10, 5*time.Millisecond }},
+	{"odd sizes", func(o *Options) {
+		o.HeadBytes, o.FlushRows, o.LogSegmentBytes, o.CompactEvery = 3001, 37, 128<<10, 5*time.Millisecond
+	}},
 }
 
 // metaRun is a history under way.

@@ -14,6 +14,12 @@ type Options struct {
 	FS vfs.FS
 	// Tables are the tables there are; default schema.Builtin(). A table that has segments must stay defined.
 	Tables *schema.Registry
+	// BudgetBytes is the memory that the database is to get along with, in bytes: heads, flushes, merges and tag sets
+	// together, without what scans hold, which is their caller's. Where it is less than their sum, the defaults of
+	// HeadBytes, MemoryBytes, FlushRows, MergeBytes, PageRows and MaxTagSets follow from it. What is set by hand stands. The
+	// garbage of the runtime is not in it: a process should be allowed about twice as much, and say so to the runtime
+	// (debug.SetMemoryLimit). At least 32 MiB; default 0: the defaults as they stand at each field.
+	BudgetBytes int64
 	// HeadBytes is the size of encoded rows at which the head is flushed to segments. Default 32 MiB.
 	HeadBytes int64
 	// HeadAge is the age at which a head with rows is flushed. Default 1 minute.
@@ -26,6 +32,11 @@ type Options struct {
 	// FlushRows bounds the rows that a flush decodes and sorts at once, and so its memory (about 1 KiB a row of a wide
 	// table) and the size of the segments it makes. Default 131072.
 	FlushRows int
+	// MergeBytes bounds the decoded rows that a merge holds, of all inputs together. Where a page of each does not fit,
+	// fewer are merged at a time. Default 256 MiB.
+	MergeBytes int64
+	// PageRows is the number of rows in a page of a segment: 64 to 65536. A merge holds two pages of each input. Default 16384.
+	PageRows int
 	// MaxTagSets bounds the number of distinct tag sets. Default 10 million.
 	MaxTagSets int
 	// LogSegmentBytes is the size of a file of the log. Default 64 MiB.
@@ -72,12 +83,16 @@ func (o *Options) ensureDefaults() {
 	if o.Tables == nil {
 		o.Tables = schema.Builtin()
 	}
+	if o.BudgetBytes > 0 {
+		o.fitBudget()
+	}
 	def(&o.HeadBytes, 32<<20)
 	def(&o.HeadAge, time.Minute)
 	def(&o.MemoryBytes, 4*o.HeadBytes)
 	o.MemoryBytes = max(o.MemoryBytes, 2*o.HeadBytes)
 	def(&o.MaxWait, 5*time.Second)
 	def(&o.FlushRows, 128<<10)
+	def(&o.MergeBytes, 256<<20)
 	def(&o.MaxTagSets, 10_000_000)
 	def(&o.LogSegmentBytes, 64<<20)
 	def(&o.CompactEvery, 30*time.Second)
@@ -85,6 +100,29 @@ func (o *Options) ensureDefaults() {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+}
+
+// What the parts of the budget take, at most; the shares of fitBudget come from measuring (docs/adr).
+const (
+	minBudget      = 32 << 20
+	flushRowBytes  = 1 << 10 // of a wide row while it is flushed
+	tagSetBytes    = 400     // of a tag set of some ten tags, with its indexes
+	defaultPage    = 16384
+	defaultFlush   = 128 << 10
+	mergesPerFlush = 16 // inputs of a merge
+)
+
+// fitBudget derives the defaults from BudgetBytes: an eighth each for unflushed rows, for the rows of a flush, and for the
+// rows of a merge; a quarter for tag sets. The rest is for what the writers of segments hold, the log's buffers, the index
+// of open segments and the frames of writers that are about to be let in.
+func (o *Options) fitBudget() {
+	b := o.BudgetBytes
+	def(&o.HeadBytes, min(b/32, 32<<20))
+	def(&o.MemoryBytes, min(b/8, 4*o.HeadBytes))
+	def(&o.FlushRows, int(min(b/8/flushRowBytes, defaultFlush)))
+	def(&o.MergeBytes, min(b/8, 256<<20))
+	def(&o.PageRows, max(min(o.FlushRows/mergesPerFlush, defaultPage), 256))
+	def(&o.MaxTagSets, int(min(b/4/tagSetBytes, 10_000_000)))
 }
 
 func def[T comparable](p *T, v T) {
@@ -96,8 +134,11 @@ func def[T comparable](p *T, v T) {
 
 func (o *Options) validate() error {
 	if o.HeadBytes < 0 || o.HeadAge < 0 || o.FlushRows < 0 || o.MaxTagSets < 0 || o.LogSegmentBytes < 0 || o.MaxWait < 0 ||
-		o.MemoryBytes < 0 || o.CompactEvery < 0 {
+		o.MemoryBytes < 0 || o.CompactEvery < 0 || o.BudgetBytes < 0 || o.MergeBytes < 0 || o.PageRows < 0 {
 		return fmt.Errorf("open database: negative option: %+v", *o)
+	}
+	if o.BudgetBytes > 0 && o.BudgetBytes < minBudget {
+		return fmt.Errorf("open database: BudgetBytes is %d, at least %d are needed", o.BudgetBytes, minBudget)
 	}
 	return nil
 }

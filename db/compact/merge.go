@@ -22,7 +22,7 @@ var (
 
 // MergeOptions tune a merge.
 type MergeOptions struct {
-	// Segment are the options of the output. Sorted is set, and MinIndex and MaxIndex too when both are 0: to those of
+	// Segment are the options of the output. Sorted is set as the inputs have it, and MinIndex and MaxIndex too when both are 0: to those of
 	// the inputs. Level is the caller's.
 	Segment segment.Options
 	// MemoryBytes bounds the decoded rows held at a time, of all inputs together; default 256 MiB. What the output's
@@ -34,7 +34,7 @@ type MergeOptions struct {
 }
 
 // Merge writes the rows of all inputs in the table's order to a new segment at path out; rows with equal keys are in the
-// order of the inputs. The inputs are sorted segments of one table. It holds one page of rows of each input at a time,
+// order of the inputs. The inputs are sorted segments of one table; where some are Late, the output is in their order. It holds one page of rows of each input at a time,
 // twice. The file is synced; the caller moves it to its place. When Merge fails or ctx is cancelled no file is left.
 func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o MergeOptions) (segment.Info, error) {
 	if len(in) == 0 {
@@ -61,6 +61,7 @@ func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o M
 type merge struct {
 	ctx    context.Context
 	table  *schema.Table
+	order  *schema.Table // table, or with late segments its DayMajor
 	limit  func(ctx context.Context, bytes int64) error
 	inputs []*input
 	window window
@@ -80,19 +81,23 @@ type input struct {
 
 func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
 	all := make([]int, len(m.table.Columns))
-	width := int64(0)
 	for i := range all {
 		all[i] = i
-		width += rowBytes(&m.table.Columns[i])
 	}
 	first := o.Segment.MinIndex == 0 && o.Segment.MaxIndex == 0
+	m.order = m.table
+	for _, r := range in {
+		if info := r.Info(); Late(info.MinTime, info.MaxTime) {
+			m.order = DayMajor(m.table)
+		}
+	}
 	need := int64(0)
 	for _, r := range in {
 		info := r.Info()
 		if r.Table() != m.table {
 			return fmt.Errorf("merge segment %s: it was opened with another definition of table %s", info.Path, r.Table().Name)
 		}
-		if !info.Sorted && info.Rows > 0 {
+		if !info.Sorted && !Late(info.MinTime, info.MaxTime) && info.Rows > 0 {
 			return fmt.Errorf("merge segment %s: %w", info.Path, ErrUnsorted)
 		}
 		if first {
@@ -105,33 +110,22 @@ func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
 		x.units = r.Units(x.req)
 		var page int64
 		for _, u := range x.units {
-			page = max(page, int64(u.Rows))
+			page = max(page, r.UnitBytes(u))
 		}
-		need += 2 * page * width // once as read, once in the window
+		need += 2 * page // once as read, once in the window
 		m.inputs = append(m.inputs, x)
 	}
 	if need > o.MemoryBytes {
 		return fmt.Errorf("%w: %d segments need %d bytes, the budget is %d", ErrMemory, len(in), need, o.MemoryBytes)
 	}
-	o.Segment.Sorted = true
+	o.Segment.Sorted = m.order == m.table
 	return nil
-}
-
-// rowBytes is what a value takes in memory, with a guess at text.
-func rowBytes(c *schema.Column) int64 {
-	switch c.Type.Physical() {
-	case schema.Int64, schema.Float64:
-		return 8
-	case schema.ID:
-		return 4
-	}
-	return 8
 }
 
 // run writes window after window: the rows of all inputs up to where the next row can only come from a page that is not
 // read yet.
 func (m *merge) run(w *segment.Writer) error {
-	m.window.init(m.table)
+	m.window.init(m.order)
 	for {
 		if err := m.fill(); err != nil {
 			return err
@@ -176,7 +170,7 @@ func (m *merge) fill() error {
 			if err := x.r.Read(m.ctx, x.units[0], x.req, &x.s, &x.rows); err != nil {
 				return err
 			}
-			x.units, x.pos = x.units[1:], 0
+			x.units, x.pos, x.rows.Table = x.units[1:], 0, m.order
 		}
 		if x.pos < x.rows.N {
 			left = append(left, x)

@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/flowlake/flowlake/db/schema"
 )
 
 // Segment is what the policy knows about a segment.
@@ -16,7 +18,8 @@ type Segment struct {
 	Rows       int64
 	Bytes      int64
 	Level      int
-	// MinTime and MaxTime bound the rows' time, Unix nanoseconds. Both lie in one UTC day.
+	// MinTime and MaxTime bound the rows' time, Unix nanoseconds. Both lie in one UTC day, or the segment is one of late
+	// rows (Late).
 	MinTime, MaxTime   int64
 	MinIndex, MaxIndex uint64 // log
 	// WrittenNanos is when its youngest rows went to disk, Unix nanoseconds; 0 when not known.
@@ -57,7 +60,7 @@ func (o *Options) fill() {
 // Job is a merge that is worth doing.
 type Job struct {
 	Table, Resolution string
-	Day               int64     // UTC day of all rows, days since 1970
+	Day               int64     // UTC day of all rows, days since 1970; of late segments, that of the first
 	Inputs            []Segment // in the order in which equal rows must come: by log index
 	Level             int       // of the output
 	Bytes, Rows       int64     // of all inputs
@@ -66,6 +69,17 @@ type Job struct {
 }
 
 const dayNanos = int64(24 * time.Hour)
+
+// Late says whether a segment that holds these times is one of late rows: of several days, which would make too many files
+// if each had its own. Its rows are in order of the day, then in the table's; it is merged with its like only.
+func Late(minTime, maxTime int64) bool { return Day(minTime) != Day(maxTime) }
+
+// DayMajor is a table whose order is the day first, then t's: the order of the rows of late segments.
+func DayMajor(t *schema.Table) *schema.Table {
+	out := *t
+	out.Sort = append([]schema.SortTerm{{Column: t.TimeColumn, Bucket: dayNanos}}, t.Sort...)
+	return &out
+}
 
 // Day is the UTC day of a time, in days since 1970.
 func Day(nanos int64) int64 {
@@ -78,7 +92,8 @@ func Day(nanos int64) int64 {
 
 type partition struct {
 	table, resolution string
-	day               int64
+	late              bool
+	day               int64 // 0 for late segments
 }
 
 // Pick chooses the next merge, nil when nothing is worth one. Among the candidates it takes the smallest files first,
@@ -89,7 +104,7 @@ func Pick(segments []Segment, now int64, o Options) *Job {
 	bestTier := 0
 	for _, list := range partitions(segments, o.MaxBytes/4) {
 		run, tier := pickTier(list, o)
-		if run == nil && now >= (Day(list[0].MinTime)+1)*dayNanos+int64(o.Settle) {
+		if run == nil && !Late(list[0].MinTime, list[0].MaxTime) && now >= (Day(list[0].MinTime)+1)*dayNanos+int64(o.Settle) {
 			run, tier = pickRest(list, o), lastTier
 		}
 		if run != nil && (best == nil || tier < bestTier) {
@@ -109,7 +124,10 @@ func partitions(segments []Segment, final int64) [][]Segment {
 		if s.Busy || s.Bytes >= final {
 			continue
 		}
-		k := partition{s.Table, s.Resolution, Day(s.MinTime)}
+		k := partition{table: s.Table, resolution: s.Resolution, late: Late(s.MinTime, s.MaxTime)}
+		if !k.late {
+			k.day = Day(s.MinTime)
+		}
 		byKey[k] = append(byKey[k], s)
 	}
 	keys := make([]partition, 0, len(byKey))
@@ -117,7 +135,14 @@ func partitions(segments []Segment, final int64) [][]Segment {
 		keys = append(keys, k)
 	}
 	slices.SortFunc(keys, func(a, b partition) int {
-		return cmp.Or(cmp.Compare(b.day, a.day), cmp.Compare(a.table, b.table), cmp.Compare(a.resolution, b.resolution))
+		late := 0
+		if a.late != b.late {
+			late = 1
+			if b.late {
+				late = -1
+			}
+		}
+		return cmp.Or(late, cmp.Compare(b.day, a.day), cmp.Compare(a.table, b.table), cmp.Compare(a.resolution, b.resolution))
 	})
 	lists := make([][]Segment, len(keys))
 	for i, k := range keys {

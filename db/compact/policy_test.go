@@ -179,3 +179,30 @@ func TestSimulation(t *testing.T) {
 	f("1 k rows/s", mib, 30*time.Second, 30*time.Hour, 4.1, 40)
 	f("idle", 20<<10, time.Minute, 72*time.Hour, 5.5, 48)
 }
+
+// Segments of late rows are merged with their like only, and not because their day is over.
+func TestPickLate(t *testing.T) {
+	var list []Segment
+	add := func(n int, minTime, maxTime int64) {
+		for range n {
+			i := uint64(len(list) + 1)
+			list = append(list, Segment{ID: fmt.Sprint(i), Table: "flows", Bytes: 1000, MinTime: minTime, MaxTime: maxTime, MinIndex: i, MaxIndex: i})
+		}
+	}
+	now := 100 * dayNanos
+	add(7, 10*dayNanos, 12*dayNanos)
+	add(1, 10*dayNanos, 10*dayNanos+1)
+	if j := Pick(list, now, Options{}); j != nil {
+		t.Fatalf("%+v", j)
+	}
+	add(1, 11*dayNanos, 90*dayNanos)
+	j := Pick(list, now, Options{})
+	if j == nil || len(j.Inputs) != 8 {
+		t.Fatalf("%+v", j)
+	}
+	for _, s := range j.Inputs {
+		if !Late(s.MinTime, s.MaxTime) {
+			t.Fatalf("%+v is merged with late rows", s)
+		}
+	}
+}

@@ -74,6 +74,7 @@ func runServer(ctx context.Context, s *Streams, f *serverFlags, list []setting) 
 	v := &server{f: f, s: s, log: f.newLogger(s.Err), settings: list, host: host, queries: newQueryLog(), catalogue: enrich.New(),
 		failed: make(chan error, 4), stopCollector: func() {}}
 	v.setReady("starting: the database is being opened")
+	f.boundRuntime(s.Getenv)
 	err = v.start(ctx)
 	if err == nil {
 		v.setReady("")
@@ -123,12 +124,13 @@ func (v *server) start(ctx context.Context) error {
 		o.Timeout, o.MemoryLimit = queryTimeout(v.f.queryTimeout), int64(v.f.queryMemory)
 	}))
 	v.run.Store(&run)
-	v.pipeline.Store(ingest.New(d, func(o *ingest.Options) { o.Enricher = v.catalogue }))
+	v.pipeline.Store(ingest.New(d, func(o *ingest.Options) { o.Enricher, o.QueueBytes = v.catalogue, v.f.plan.queue }))
 	v.knowHost()
 	return v.collect(ctx)
 }
 
 func (v *server) dbOptions(o *db.Options) {
+	o.BudgetBytes = v.f.plan.budget
 	o.HeadBytes, o.HeadAge, o.MemoryBytes, o.Retention = int64(v.f.head), v.f.headAge, int64(v.f.memory), v.f.retentions
 	o.Events = db.Events{
 		Flushed: func(segments int, rows, bytes int64, took time.Duration) {

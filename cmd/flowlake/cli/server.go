@@ -33,6 +33,8 @@ type serverFlags struct {
 	promiscuous         bool
 	http                string
 	insecure            bool
+	total               size       // of the process; 0 is not known
+	plan                memoryPlan // how it is shared
 	head, memory        size
 	headAge             time.Duration
 	queryMemory         size
@@ -82,6 +84,8 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 	fl.BoolVar(&f.promiscuous, "promiscuous", false, "also capture packets for other hosts; needs --interface")
 	fl.StringVar(&f.http, "http", defaultHTTP, "address of the HTTP door; off closes it, port 0 takes any that is free")
 	fl.BoolVar(&f.insecure, "insecure", false, "permit doors on other addresses than loopback: everybody who reaches them can read all")
+	f.total = size(defaultMemory())
+	fl.Var(&f.total, "memory", "memory of the whole process: what it is for in detail follows from it; by default half of what there is")
 	fl.Var(&f.head, "head-bytes", "rows are written to segments when this much has come")
 	fl.DurationVar(&f.headAge, "head-age", time.Minute, "... or after this time")
 	fl.Var(&f.memory, "memory-bytes", "rows that are not in segments yet; past it writers wait")
@@ -99,6 +103,9 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 func (f *serverFlags) check(flags *pflag.FlagSet) error {
 	f.httpAsked = flags.Lookup("http").Changed
 	if err := f.checkCollect(); err != nil {
+		return err
+	}
+	if err := f.fitMemory(flags); err != nil {
 		return err
 	}
 	if err := f.level.UnmarshalText([]byte(f.logLevel)); err != nil {
