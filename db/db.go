@@ -89,7 +89,7 @@ func Open(dir string, opts ...func(*Options)) (*DB, error) {
 	d := &DB{
 		dir: dir, fs: o.FS, opts: o,
 		tags:     tags.New(tags.Limits{MaxSets: o.MaxTagSets / 3 * 4}), // see tags.Store.Admits
-		cache:    segment.NewCache(0),
+		cache:    segment.NewCache(max(o.CacheBytes, 0)),
 		segments: map[*schema.Table][]*segmentRef{},
 		room:     make(chan struct{}),
 		flushes:  make(chan chan error),

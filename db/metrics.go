@@ -37,6 +37,8 @@ type Metrics struct {
 	Segments, SegmentRows, SegmentBytes int64
 	// TagSets is the number of distinct tag sets.
 	TagSets int64
+	// CacheBytes is the memory of decoded dictionaries that are kept (Options.CacheBytes).
+	CacheBytes int64
 
 	Flushes, FlushedRows, FlushedBytes         int64
 	Compactions, CompactedRows, CompactedBytes int64
@@ -60,7 +62,7 @@ func (d *DB) Metrics() Metrics {
 			"busy": c.refusedBusy.Load(), "log": c.refusedLog.Load(),
 		},
 		Stalls: c.stalls.Load(), TagOverflow: c.tagOverflow.Load(),
-		TagSets: int64(d.tags.Len()),
+		TagSets: int64(d.tags.Len()), CacheBytes: d.cache.Bytes(),
 		Flushes: c.flushes.Load(), FlushedRows: c.flushedRows.Load(), FlushedBytes: c.flushedBytes.Load(),
 		Compactions: c.compactions.Load(), CompactedRows: c.compactedRows.Load(), CompactedBytes: c.compactedBytes.Load(),
 		ExpiredRows: c.expiredRows.Load(), Quarantined: c.quarantined.Load(), BackgroundErrors: c.backgroundErrors.Load(),

@@ -37,6 +37,9 @@ type Options struct {
 	MergeBytes int64
 	// PageRows is the number of rows in a page of a segment: 64 to 65536. A merge holds two pages of each input. Default 16384.
 	PageRows int
+	// CacheBytes bounds the decoded dictionaries of segments that are kept between reads; what a query reads beyond it is
+	// decoded again. Default 64 MiB; negative: none are kept.
+	CacheBytes int64
 	// MaxTagSets bounds the number of distinct tag sets. Default 10 million.
 	MaxTagSets int
 	// LogSegmentBytes is the size of a file of the log. Default 64 MiB.
@@ -93,6 +96,7 @@ func (o *Options) ensureDefaults() {
 	def(&o.MaxWait, 5*time.Second)
 	def(&o.FlushRows, 128<<10)
 	def(&o.MergeBytes, 256<<20)
+	def(&o.CacheBytes, 64<<20)
 	def(&o.MaxTagSets, 10_000_000)
 	def(&o.LogSegmentBytes, 64<<20)
 	def(&o.CompactEvery, 30*time.Second)

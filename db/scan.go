@@ -74,15 +74,9 @@ func (d *DB) Scan(ctx context.Context, req *pred.Request) (pred.Scan, error) {
 		s.held = append(s.held, seg)
 	}
 	d.mu.RUnlock()
-	for _, seg := range s.held {
-		if err := ctx.Err(); err != nil {
-			s.Close()
-			return nil, err
-		}
-		units := seg.reader.Units(req)
-		for _, u := range units {
-			s.units = append(s.units, scanUnit{seg: seg, page: u})
-		}
+	if err := s.plan(ctx); err != nil {
+		s.Close()
+		return nil, err
 	}
 	for _, e := range entries {
 		for _, u := range head.Units(e, req) {
@@ -90,6 +84,29 @@ func (d *DB) Scan(ctx context.Context, req *pred.Request) (pred.Scan, error) {
 		}
 	}
 	return s, nil
+}
+
+// plan lists the units of the segments. Where conditions may have filters and dictionaries read, several segments are
+// planned at a time: they are many small reads, each of which may wait for the disk.
+func (s *scan) plan(ctx context.Context) error {
+	units := make([][]segment.Unit, len(s.held))
+	workers := 1
+	if len(s.req.Terms) > 0 {
+		workers = parallelReads
+	}
+	err := each(len(s.held), workers, func(i int) error {
+		units[i] = s.held[i].reader.Units(s.req)
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	for i, list := range units {
+		for _, u := range list {
+			s.units = append(s.units, scanUnit{seg: s.held[i], page: u})
+		}
+	}
+	return nil
 }
 
 // Units implements pred.Scan.

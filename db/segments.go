@@ -79,24 +79,35 @@ func (d *DB) openRefs(metas []segmentMeta) ([]*segmentRef, error) {
 	return refs, nil
 }
 
-// openSegments opens all segments at start. A damaged one is set aside, the others answer.
+// openSegments opens all segments at start, several at a time. Damaged ones are set aside, the others answer.
 func (d *DB) openSegments() error {
-	for _, m := range d.manifest.asEdit().Add {
-		s, err := d.openRef(m)
+	metas := d.manifest.asEdit().Add
+	refs, damaged := make([]*segmentRef, len(metas)), make([]error, len(metas))
+	err := each(len(metas), min(parallelReads, len(metas)/4), func(i int) error {
+		s, err := d.openRef(metas[i])
 		switch {
 		case errors.Is(err, segment.ErrCorrupt):
-			if err := d.quarantine(m.Path, err); err != nil {
-				return err
-			}
-			continue
+			damaged[i] = err
 		case errors.Is(err, segment.ErrNewerFormat):
 			return fmt.Errorf("%w: %w", ErrNewerFormat, err)
 		case err != nil:
 			return err
+		default:
+			refs[i] = s
 		}
-		d.segments[s.table] = append(d.segments[s.table], s)
+		return nil
+	})
+	for _, s := range refs { // from here on release closes them
+		if s != nil {
+			d.segments[s.table] = append(d.segments[s.table], s)
+		}
 	}
-	return nil
+	for i := range metas {
+		if err == nil && damaged[i] != nil {
+			err = d.quarantine(metas[i].Path, damaged[i])
+		}
+	}
+	return err
 }
 
 // addSegmentsLocked adds segments to the set that scans see. Lists are replaced, never changed: a scan may hold one.

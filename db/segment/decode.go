@@ -22,24 +22,28 @@ const padding = bitpack.PaddingInt64
 
 var errValues = errors.New("values are malformed")
 
-// decodeDelta is DELTA_BINARY_PACKED of len(dst) values, in the block shape that the writer uses; it returns what follows.
-func decodeDelta[T int32 | int64](dst []T, src []byte) ([]byte, error) {
+// deltaHeader is the beginning of n values as the writer makes it: what follows, and the first value.
+func deltaHeader[T int32 | int64](src []byte, n int) ([]byte, T, error) {
 	size, n1 := binary.Uvarint(src)
 	minis, n2 := binary.Uvarint(src[max(n1, 0):])
 	if n1 <= 0 || n2 <= 0 || size != 128 || minis != 4 {
-		return nil, fmt.Errorf("%w: delta blocks of %d values in %d parts", errValues, size, minis)
+		return nil, 0, fmt.Errorf("%w: delta blocks of %d values in %d parts", errValues, size, minis)
 	}
 	src = src[n1+n2:]
 	total, n1 := binary.Uvarint(src)
 	first, n2 := binary.Varint(src[max(n1, 0):])
-	if n1 <= 0 || n2 <= 0 || total != uint64(len(dst)) {
-		return nil, fmt.Errorf("%w: %d delta values instead of %d", errValues, total, len(dst))
+	if n1 <= 0 || n2 <= 0 || total != uint64(n) {
+		return nil, 0, fmt.Errorf("%w: %d delta values instead of %d", errValues, total, n)
 	}
-	src = src[n1+n2:]
-	if len(dst) == 0 {
-		return src, nil
+	return src[n1+n2:], T(first), nil
+}
+
+// decodeDelta is DELTA_BINARY_PACKED of len(dst) values, in the block shape that the writer uses; it returns what follows.
+func decodeDelta[T int32 | int64](dst []T, src []byte) ([]byte, error) {
+	src, last, err := deltaHeader[T](src, len(dst))
+	if err != nil || len(dst) == 0 {
+		return src, err
 	}
-	last := T(first)
 	dst[0] = last
 	dst = dst[1:]
 	for len(dst) > 0 {
@@ -49,6 +53,11 @@ func decodeDelta[T int32 | int64](dst []T, src []byte) ([]byte, error) {
 		}
 		widths := [4]byte(src[n:])
 		src = src[n+4:]
+		if widths == [4]byte{} { // equal steps, none within a run of equal values
+			last = fillSteps(dst[:min(128, len(dst))], last, T(step))
+			dst = dst[min(128, len(dst)):]
+			continue
+		}
 		var err error
 		if src, err = unpackBlock(dst[:min(128, len(dst))], src, widths); err != nil {
 			return nil, err
@@ -62,6 +71,52 @@ func decodeDelta[T int32 | int64](dst []T, src []byte) ([]byte, error) {
 		dst = dst[len(block):]
 	}
 	return src, nil
+}
+
+// fillSteps fills block with last+step, last+2*step and so on, and returns the last one.
+func fillSteps[T int32 | int64](block []T, last, step T) T {
+	for i := range block {
+		last += step
+		block[i] = last
+	}
+	return last
+}
+
+// decodeDelta32 is decodeDelta of 32-bit values, which wrap, into wider ones.
+func decodeDelta32(dst []int64, src []byte) error {
+	src, last, err := deltaHeader[int32](src, len(dst))
+	if err != nil || len(dst) == 0 {
+		return err
+	}
+	dst[0] = int64(last)
+	dst = dst[1:]
+	var unpacked [128]int32
+	for len(dst) > 0 {
+		step, n := binary.Varint(src)
+		if n <= 0 || len(src) < n+4 {
+			return errValues
+		}
+		widths := [4]byte(src[n:])
+		src = src[n+4:]
+		block := dst[:min(128, len(dst))]
+		dst = dst[len(block):]
+		add := int32(step)
+		if widths == [4]byte{} {
+			for i := range block {
+				last += add
+				block[i] = int64(last)
+			}
+			continue
+		}
+		if src, err = unpackBlock(unpacked[:len(block)], src, widths); err != nil {
+			return err
+		}
+		for i, d := range unpacked[:len(block)] {
+			last += d + add
+			block[i] = int64(last)
+		}
+	}
+	return nil
 }
 
 // unpackBlock unpacks up to 128 differences, of which each 32 have a width.

@@ -334,11 +334,7 @@ func decodeInts(dst []int64, src []byte, p *pageMeta, t schema.Type, s *scratch)
 	case enc != encDelta || t == schema.Boolean:
 		return errEncoding(enc)
 	case t == schema.Integer:
-		s.i32 = extend(s.i32, 0, len(dst))
-		_, err = decodeDelta(s.i32, src)
-		for i, x := range s.i32 {
-			dst[i] = int64(x)
-		}
+		err = decodeDelta32(dst, src)
 	default:
 		_, err = decodeDelta(dst, src)
 	}

@@ -71,22 +71,16 @@ func runEnd(v *batch.Vector, at, n int) int {
 	case schema.Int64:
 		return at + equalPrefix(v.I64[at:end])
 	case schema.Float64:
-		return at + equalPrefix(v.F64[at:end]) // a NaN ends a run, which is as good
+		vals := v.F64[at:end]
+		for at++; at < end && v.F64[at] == vals[0]; at++ { // a NaN ends a run, which is as good
+		}
+		return at
 	}
-	return at + equalCodes(v.Codes[at:end])
+	return at + equalPrefix(v.Codes[at:end])
 }
 
 // equalPrefix is how many values at the beginning of s, which is not empty, equal the first one; at least one.
-func equalPrefix[T int64 | float64](s []T) int {
-	first, i := s[0], 1
-	for i < len(s) && s[i] == first {
-		i++
-	}
-	return i
-}
-
-// equalCodes is equalPrefix, eight codes at a time.
-func equalCodes(s []uint32) int {
+func equalPrefix[T int64 | uint32](s []T) int {
 	first, i := s[0], 1
 	for ; i+8 <= len(s); i += 8 {
 		b := s[i : i+8 : i+8]

@@ -105,6 +105,7 @@ func dbCounters(m db.Metrics) []counter {
 	c.now("segment_rows", "rows in segments", float64(m.SegmentRows))
 	c.now("segment_bytes", "bytes of segments on disk", float64(m.SegmentBytes))
 	c.now("tag_sets", "distinct tag sets", float64(m.TagSets))
+	c.now("cache_bytes", "memory of decoded dictionaries that are kept", float64(m.CacheBytes))
 	c.add("flushes", "times that rows went to segments", float64(m.Flushes))
 	c.add("flushed_rows", "rows that did", float64(m.FlushedRows))
 	c.add("flushed_bytes", "bytes of segments made of them", float64(m.FlushedBytes))
