@@ -2,6 +2,8 @@
 GO ?= go
 PKGS ?= ./...
 RUN_FLAGS ?=
+# how long make soak writes, kills and checks
+SOAK ?= 30m
 # packages that run goroutines of their own: the race detector looks at these
 RACE_PKGS ?= ./db/... ./ingest/... ./collector/... ./query/... ./compat/... ./cmd/...
 # systems that it is built for but not tested on here
@@ -52,8 +54,9 @@ fuzz-short: ## each fuzz target for 10 seconds
 bench: ## what a row costs at each stage, into bench/results/stages.md (5 minutes; a quiet machine, please)
 	./bench/stages.sh
 
-soak: ## long proofs: kill -9 in a loop, crash clones with many seeds
-	FLOWLAKE_SOAK=1 $(GO) test -timeout 2h -run 'Kill|Crash|Soak' -count=1 -v ./db/... ./cmd/...
+soak: ## the soak of SOAK=30m, then the long forms of the other proofs (about an hour more)
+	FLOWLAKE_SOAK=$(SOAK) $(GO) test -timeout 24h -run 'TestSoak' -count=1 -v ./db
+	FLOWLAKE_SOAK=$(SOAK) $(GO) test -timeout 4h -run 'Kill|Crash|Fault|Metamorphic|MemoryBound' -count=1 -v ./db/... ./cmd/...
 
 clean: ## remove what was built
 	rm -f flowlake

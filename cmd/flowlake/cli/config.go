@@ -52,7 +52,7 @@ func envName(flag string) string {
 var serviceLinks = regexp.MustCompile(`^FLOWLAKE(_\w+)?_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP)(_\w+)?)?)$`)
 
 // forTests are read by the project's tests, not by the program.
-var forTests = []string{"FLOWLAKE_CORPUS", "FLOWLAKE_PYTHON", "FLOWLAKE_SOAK"}
+var forTests = []string{"FLOWLAKE_CORPUS", "FLOWLAKE_METAMORPHIC", "FLOWLAKE_PYTHON", "FLOWLAKE_SOAK"}
 
 // unknownEnv refuses variables that no command knows: a misspelt one would be passed over in silence.
 func unknownEnv(root *cobra.Command, s *Streams) error {
