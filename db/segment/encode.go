@@ -199,9 +199,52 @@ func (e *encoder) booleans(v []int64) []byte {
 	return e.out
 }
 
-// codes is RLE_DICTIONARY: the width of the codes, then the codes. The library's encoding of it finds the width a value at
-// a time.
-func (e *encoder) codes(v []int32) (out []byte, err error) {
+// codes is RLE_DICTIONARY: the width of the codes, then runs of one code and bit-packed stretches between them. The
+// library writes a run only where eight codes in step are equal; sorted columns have shorter ones.
+func (e *encoder) codes(v []int32) ([]byte, error) {
+	width := codeWidth(v)
+	e.rle.BitWidth = width
+	e.out = append(e.out[:0], byte(width))
+	size := (width + 7) / 8
+	least := 8
+	if width > 0 { // what a run and the header of the stretch behind it take must be less than the codes packed
+		least = max(2, (8*(2+size)+width-1)/width)
+	}
+	packed := 0 // codes before it are written
+	for i := 0; i < len(v); {
+		c := v[i]
+		j := i + 1
+		for j < len(v) && v[j] == c {
+			j++
+		}
+		from := i + (packed-i)&7 // a packed stretch is of whole eights
+		if j-from >= least {
+			if err := e.packCodes(v[packed:from]); err != nil {
+				return nil, err
+			}
+			e.out = binary.AppendUvarint(e.out, uint64(j-from)<<1)
+			for k := range size {
+				e.out = append(e.out, byte(c>>(8*k)))
+			}
+			packed = j
+		}
+		i = j
+	}
+	return e.out, e.packCodes(v[packed:])
+}
+
+func (e *encoder) packCodes(v []int32) (err error) {
+	if len(v) == 0 {
+		return nil
+	}
+	if e.runs, err = e.rle.EncodeInt32(e.runs, v); err == nil {
+		e.out = append(e.out, e.runs...)
+	}
+	return err
+}
+
+// codeWidth is the number of bits that the largest code takes.
+func codeWidth(v []int32) int {
 	var a, b, c, d int32
 	i := 0
 	for ; i+4 <= len(v); i += 4 {
@@ -211,12 +254,7 @@ func (e *encoder) codes(v []int32) (out []byte, err error) {
 	for _, x := range v[i:] {
 		a |= x
 	}
-	e.rle.BitWidth = bits.Len32(uint32(a | b | c | d))
-	if e.runs, err = e.rle.EncodeInt32(e.runs, v); err != nil {
-		return nil, err
-	}
-	e.out = append(append(e.out[:0], byte(e.rle.BitWidth)), e.runs...)
-	return e.out, nil
+	return bits.Len32(uint32(a | b | c | d))
 }
 
 func (e *encoder) plainFloats(v []float64) []byte {

@@ -472,6 +472,45 @@ func TestConstantEncoding(t *testing.T) {
 }
 
 // TestPageStore keeps pages of all sizes: each stays as it was until the reset, and blocks are used again.
+// Runs of any length at any place come back, and short ones take less than bit-packing them.
+func TestCodes(t *testing.T) {
+	e, err := newEncoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(8, 8))
+	for width := range 21 {
+		for _, most := range []int{1, 2, 5, 9, 40, 1000} {
+			var v []int32
+			for n := 1 + rng.IntN(3000); len(v) < n; {
+				c := int32(rng.Uint32N(1 << width))
+				for range 1 + rng.IntN(most) {
+					v = append(v, c)
+				}
+			}
+			out, err := e.codes(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if limit := len(v)*width/8 + len(v)/16 + 40; len(out) > limit {
+				t.Errorf("width %d, runs of up to %d: %d bytes for %d codes", width, most, len(out), len(v))
+			}
+			if limit := len(v) * width / 8 * 2 / 3; width > 12 && most == 9 && len(out) > limit {
+				t.Errorf("width %d, runs of five on average: %d bytes, want at most %d", width, len(out), limit)
+			}
+			got := make([]uint32, len(v))
+			if err := decodeCodes(got, append(make([]byte, 0, len(out)+padding), out...), 1<<width); err != nil {
+				t.Fatalf("width %d, runs of up to %d: %v", width, most, err)
+			}
+			for i := range v {
+				if got[i] != uint32(v[i]) {
+					t.Fatalf("width %d, runs of up to %d: code %d is %d, want %d", width, most, i, got[i], v[i])
+				}
+			}
+		}
+	}
+}
+
 func TestPageStore(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	var s pageStore
