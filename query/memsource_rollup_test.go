@@ -72,7 +72,7 @@ func (m *memSource) Retention(table string) time.Duration {
 // rolled is the units of a table: of a rollup, partial rows of the rows of its source that a request with SourceTime is about.
 func (m *memSource) rolled(req *pred.Request) []*batch.Batch {
 	u, ok := m.reg.Rollup(req.Table.Name)
-	if !ok {
+	if !ok || m.stored[u.Def.Name] {
 		return m.units[req.Table.Name]
 	}
 	from, to := int64(pred.MinTime), int64(pred.MaxTime)

@@ -27,6 +27,7 @@ type memSource struct {
 	flushed int
 	pending map[string]bool // rollups whose backfill is not done
 	keep    map[string]time.Duration
+	stored  map[string]bool                 // rollups whose rows are in units
 	onRead  func(ctx context.Context) error // called by every Read
 }
 
@@ -51,7 +52,7 @@ func newMemSource(t testing.TB) *memSource {
 		made.Builtin = true
 	}
 	return &memSource{reg: reg, tags: tags.New(tags.Limits{}), units: map[string][]*batch.Batch{},
-		pending: map[string]bool{}, keep: map[string]time.Duration{}}
+		pending: map[string]bool{}, keep: map[string]time.Duration{}, stored: map[string]bool{}}
 }
 
 // testTable has one column of every type, some nullable.
@@ -130,7 +131,7 @@ func (s *memScan) Read(ctx context.Context, unit int, dst *batch.Batch) error {
 	b := s.units[unit]
 	rows := []int32{} // nil would stand for all rows
 	for i, t := range b.Cols[s.req.Table.TimeColumn].I64 {
-		if s.req.SourceTime || s.req.From <= t && t < s.req.To {
+		if s.req.SourceTime && !s.m.stored[s.req.Table.Name] || s.req.From <= t && t < s.req.To {
 			rows = append(rows, int32(i))
 		}
 	}

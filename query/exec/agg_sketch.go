@@ -37,7 +37,7 @@ func (s *sketchState) add(gids []uint32, groups int, args []*batch.Vector) error
 			continue
 		}
 		if v.Type == schema.Bytes {
-			if err := s.group(g).Merge(v.Bytes(i)); err != nil {
+			if err := s.group(g).MergeOnce(v.Bytes(i)); err != nil {
 				return runErrorf(stateBadText, "a value is not a sketch: %v", err)
 			}
 			continue
