@@ -45,8 +45,12 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rollups, err := os.ReadFile("../../docs/guide/rollups.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	n := 0
-	for _, block := range strings.Split(string(raw), "```sql\n")[1:] {
+	for _, block := range strings.Split(string(raw)+string(rollups), "```sql\n")[1:] {
 		sql, _, _ := strings.Cut(block, "```")
 		for _, s := range Split(sql) {
 			n++
