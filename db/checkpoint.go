@@ -244,7 +244,7 @@ func (c *copier) copy(ctx context.Context, from, to string) (err error) {
 
 // finish writes MANIFEST and then OPTIONS: only now the folder is a database.
 func (c *copier) finish(e *edit, options []byte) error {
-	f, _, err := createManifest(c.fs, filepath.Join(c.to, manifestName), e)
+	f, _, err := createManifest(c.fs, filepath.Join(c.to, manifestName), e.magic(), e)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,9 @@ type DB struct {
 	durable sync.Map // folders whose names are known to be on disk (ensureDir)
 
 	compactMu sync.Mutex // held while a merge runs; it comes before commitMu
-	applyMu   sync.Mutex // serialises Apply; the log does that for Write
+	// backfillMu is held while segments are rolled up that were there before their rollup; it comes before commitMu.
+	backfillMu sync.Mutex
+	applyMu    sync.Mutex // serialises Apply; the log does that for Write
 	// doubtful are files of MANIFEST edits that may be on disk although their commit failed; guarded by commitMu.
 	doubtful []string
 
@@ -50,21 +52,25 @@ type DB struct {
 	active   *head.Head
 	sealed   []*head.Head // oldest first
 	segments map[*schema.Table][]*segmentRef
+	// registry is the tables and rollups that there are. It changes while commitMu and mu are held, and is read without a lock
+	// or, with what else a scan sees, under mu.
+	registry atomic.Pointer[schema.Registry]
 	applied  uint64 // index of the last applied entry
 	// quarantined are the segments that were set aside
 	quarantined []quarantined
 	room        chan struct{} // closed and replaced whenever a head was flushed
 	closed      bool
 
-	failed  atomic.Pointer[error] // why the database is read-only
-	counts  counters
-	flushes chan chan error // requests to the flusher
-	flushed chan struct{}   // closed when the flusher has ended
-	kick    chan struct{}   // a head was sealed
-	compact chan struct{}   // segments came
-	damaged chan damage
-	stop    context.CancelFunc
-	wg      sync.WaitGroup // background goroutines
+	failed   atomic.Pointer[error] // why the database is read-only
+	counts   counters
+	flushes  chan chan error // requests to the flusher
+	flushed  chan struct{}   // closed when the flusher has ended
+	kick     chan struct{}   // a head was sealed
+	compact  chan struct{}   // segments came
+	backfill chan struct{}   // a rollup came
+	damaged  chan damage
+	stop     context.CancelFunc
+	wg       sync.WaitGroup // background goroutines
 }
 
 const formatVersion = 1
@@ -95,6 +101,7 @@ func Open(dir string, opts ...func(*Options)) (*DB, error) {
 		flushes:  make(chan chan error),
 		kick:     make(chan struct{}, 1),
 		compact:  make(chan struct{}, 1),
+		backfill: make(chan struct{}, 1),
 		damaged:  make(chan damage, 64),
 		active:   head.New(),
 		flushed:  make(chan struct{}),
@@ -104,9 +111,10 @@ func Open(dir string, opts ...func(*Options)) (*DB, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	d.stop = cancel
-	d.wg.Add(2)
+	d.wg.Add(3)
 	go d.flusher(ctx)
 	go d.maintainer(ctx)
+	go d.backfiller(ctx)
 	return d, nil
 }
 
@@ -123,6 +131,9 @@ func (d *DB) open() error {
 		return err
 	}
 	if err := d.loadTags(); err != nil {
+		return err
+	}
+	if err := d.openRollups(); err != nil {
 		return err
 	}
 	if err := d.openSegments(); err != nil {
@@ -312,8 +323,10 @@ func (d *DB) release() error {
 	if d.log != nil {
 		errs = append(errs, d.log.Close())
 	}
-	d.compactMu.Lock() // a merge or flush that somebody asked for ends first
+	d.compactMu.Lock() // a merge, backfill or flush that somebody asked for ends first
 	defer d.compactMu.Unlock()
+	d.backfillMu.Lock()
+	defer d.backfillMu.Unlock()
 	d.commitMu.Lock()
 	defer d.commitMu.Unlock()
 	d.mu.Lock()
@@ -334,11 +347,11 @@ func (d *DB) release() error {
 	return errors.Join(errs...)
 }
 
-// Tables lists the tables there are, by name.
-func (d *DB) Tables() []*schema.Table { return d.opts.Tables.Tables() }
+// Tables lists the tables there are, by name, rollups among them.
+func (d *DB) Tables() []*schema.Table { return d.tables().Tables() }
 
 // Table is the named table.
-func (d *DB) Table(name string) (*schema.Table, bool) { return d.opts.Tables.Table(name) }
+func (d *DB) Table(name string) (*schema.Table, bool) { return d.tables().Table(name) }
 
 // Tags is a snapshot of the tag sets: those of every row that a later Scan sees may need a later snapshot.
 func (d *DB) Tags() *tags.View { return d.tags.View() }

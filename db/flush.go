@@ -144,6 +144,8 @@ func (d *DB) flushHead(h *head.Head, stats head.Stats) ([]segmentMeta, error) {
 	if err := d.commit(e, w.paths); err != nil {
 		return nil, errors.Join(err, releaseAll(refs))
 	}
+	d.counts.rollupRows.Add(w.rolledIn)
+	d.counts.rollupPartials.Add(w.rolled)
 	if len(e.Tags) > 0 {
 		d.tagsTo = e.Tags[0].To
 	}
@@ -187,6 +189,12 @@ type flushWriter struct {
 	paths []string // files made so far
 	dirs  map[string]bool
 
+	// a backfill holds no lock (unlocked), and its rows keep the time at which they were written (keep)
+	unlocked bool
+	keep     int64
+	// rows that rollups took, and partial rows that they became
+	rolledIn, rolled int64
+
 	// the lot in hand: entries, and their rows as far as order and page sizes need them
 	entries []*head.Entry
 	views   []*batch.View
@@ -205,13 +213,14 @@ func (w *flushWriter) write(h *head.Head) (*edit, error) {
 			return nil, fmt.Errorf("table %s: %w", t.Name, err)
 		}
 	}
+	if err := w.rollups(h); err != nil {
+		return nil, err
+	}
 	if err := w.tags(); err != nil {
 		return nil, err
 	}
-	for dir := range w.dirs {
-		if err := vfs.SyncDir(w.d.fs, dir); err != nil {
-			return nil, fmt.Errorf("sync %s: %w", dir, err)
-		}
+	if err := w.syncDirs(); err != nil {
+		return nil, err
 	}
 	w.edit.NextSeq = w.d.manifest.nextSeq
 	return &w.edit, nil
@@ -352,12 +361,22 @@ func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 
 // segment writes some rows of the lot as one segment.
 func (w *flushWriter) segment(t *schema.Table, day int64, o segment.Options, rows []int32) error {
+	if w.unlocked {
+		w.d.commitMu.Lock()
+	}
 	rel := w.d.segmentPath(t, day, o)
+	if w.unlocked {
+		w.d.commitMu.Unlock()
+	}
 	info, err := w.file(rel, t, o, func(s *segment.Writer) error { return s.AppendColumns(&w.rows, rows, w.late) })
 	if err != nil {
 		return err
 	}
-	w.edit.Add = append(w.edit.Add, newMeta(t, rel, o, info, w.d.opts.Now().UnixNano()))
+	written := w.keep
+	if written == 0 {
+		written = w.d.opts.Now().UnixNano()
+	}
+	w.edit.Add = append(w.edit.Add, newMeta(t, rel, o, info, written))
 	return nil
 }
 

@@ -84,7 +84,7 @@ func (d *DB) dropExpired() ([]segmentMeta, error) {
 	d.commitMu.Lock()
 	defer d.commitMu.Unlock()
 	var gone []segmentMeta
-	for _, s := range compact.Expired(d.candidates(), d.opts.retention, d.opts.Now().UnixNano()) {
+	for _, s := range compact.Expired(d.candidates(), d.retention, d.opts.Now().UnixNano()) {
 		gone = append(gone, d.manifest.segments[s.ID])
 	}
 	if len(gone) == 0 {
@@ -93,8 +93,9 @@ func (d *DB) dropExpired() ([]segmentMeta, error) {
 	return gone, d.replaceSegments(gone, nil, nil)
 }
 
-// candidates are the segments in the form the policy takes.
+// candidates are the segments in the form the policy takes. The caller holds commitMu.
 func (d *DB) candidates() []compact.Segment {
+	waiting := d.manifest.waiting()
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	var out []compact.Segment
@@ -104,6 +105,7 @@ func (d *DB) candidates() []compact.Segment {
 			out = append(out, compact.Segment{
 				ID: m.Path, Table: m.Table, Resolution: t.Resolution, Level: m.Level, Rows: m.Rows, Bytes: m.Bytes,
 				MinTime: m.MinTime, MaxTime: m.MaxTime, MinIndex: m.MinIndex, MaxIndex: m.MaxIndex, WrittenNanos: m.Written,
+				Busy: waiting[m.Path],
 			})
 		}
 	}
@@ -138,7 +140,10 @@ func (d *DB) compactOnce(ctx context.Context) (bool, error) {
 	defer d.compactMu.Unlock()
 	var o compact.Options
 	for {
-		job := compact.Pick(d.candidates(), d.opts.Now().UnixNano(), o)
+		d.commitMu.Lock()
+		segments := d.candidates()
+		d.commitMu.Unlock()
+		job := compact.Pick(segments, d.opts.Now().UnixNano(), o)
 		if job == nil {
 			return false, nil
 		}
@@ -197,24 +202,24 @@ func (d *DB) merge(ctx context.Context, job *compact.Job) error {
 }
 
 // replaceMerged puts a merged segment in the place of its inputs, unless one of them went meanwhile (expired, set aside,
-// the database closed): then the file is removed. The caller holds commitMu.
+// dropped with its rollup, the database closed) or waits to be rolled up: then the file is removed. The caller holds commitMu.
 func (d *DB) replaceMerged(drop []segmentMeta, m segmentMeta, full string) (did bool, err error) {
-	out, err := d.openRef(m)
-	if err != nil {
-		d.removeFiles([]string{full})
-		return false, err
-	}
 	d.mu.RLock()
 	stale := d.closed
 	d.mu.RUnlock()
 	for _, s := range drop {
-		if _, ok := d.manifest.segments[s.Path]; !ok {
+		if _, ok := d.manifest.segments[s.Path]; !ok || d.manifest.waits(s.Path) != "" {
 			stale = true
 		}
 	}
 	if stale {
-		out.dropped.Store(true)
-		return false, out.release()
+		d.removeFiles([]string{full})
+		return false, nil
+	}
+	out, err := d.openRef(m)
+	if err != nil {
+		d.removeFiles([]string{full})
+		return false, err
 	}
 	if err := d.replaceSegments(drop, []*segmentRef{out}, []string{full}); err != nil {
 		return false, errors.Join(fmt.Errorf("replace by %s: %w", full, err), out.release())
@@ -226,7 +231,7 @@ func (d *DB) replaceMerged(drop []segmentMeta, m segmentMeta, full string) (did 
 func (d *DB) acquireInputs(job *compact.Job) []*segmentRef {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	t, _ := d.opts.Tables.Table(job.Table)
+	t, _ := d.tables().Table(job.Table)
 	byPath := map[string]*segmentRef{}
 	for _, s := range d.segments[t] {
 		byPath[s.meta.Path] = s

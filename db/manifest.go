@@ -19,6 +19,7 @@ import (
 const (
 	manifestName      = "MANIFEST"
 	manifestMagic     = "FLMANIF1"
+	manifestMagic2    = "FLMANIF2" // with rollups or retentions, which version 1 does not know
 	maxManifestRecord = 64 << 20
 	// rewriteBytes is the size past which the MANIFEST is written anew, when that makes it at least four times smaller.
 	rewriteBytes = 1 << 20
@@ -63,6 +64,19 @@ type edit struct {
 	Drop       []string      `json:"drop,omitempty"`
 	Quarantine []quarantined `json:"quarantine,omitempty"`
 	Tags       []tagFile     `json:"tags,omitempty"`
+
+	Rollups     []rollupMeta     `json:"rollups,omitempty"`
+	DropRollups []string         `json:"drop_rollups,omitempty"`
+	Rolled      []rolledMeta     `json:"rolled,omitempty"`
+	Retention   map[string]int64 `json:"retention,omitempty"`
+}
+
+// magic is the header of a MANIFEST with the edit.
+func (e *edit) magic() string {
+	if len(e.Rollups)+len(e.DropRollups)+len(e.Rolled)+len(e.Retention) > 0 {
+		return manifestMagic2
+	}
+	return manifestMagic
 }
 
 // contents is what all edits together say.
@@ -72,9 +86,13 @@ type contents struct {
 	segments   map[string]segmentMeta // by path
 	quarantine []quarantined
 	tags       []tagFile
+	rollups    map[string]rollupMeta // by name
+	retention  map[string]int64      // by table, nanoseconds
 }
 
-func newContents() *contents { return &contents{nextSeq: 1, segments: map[string]segmentMeta{}} }
+func newContents() *contents {
+	return &contents{nextSeq: 1, segments: map[string]segmentMeta{}, rollups: map[string]rollupMeta{}, retention: map[string]int64{}}
+}
 
 func (c *contents) apply(e *edit) error {
 	c.flushed = max(c.flushed, e.Flushed)
@@ -89,10 +107,17 @@ func (c *contents) apply(e *edit) error {
 		if _, ok := c.segments[p]; !ok {
 			return fmt.Errorf("segment %s is dropped but was not there", p)
 		}
+		if name := c.waits(p); name != "" {
+			return fmt.Errorf("segment %s is dropped but rollup %s waits for it", p, name)
+		}
 		delete(c.segments, p)
 	}
 	for _, q := range e.Quarantine {
 		delete(c.segments, q.Path)
+		c.forget(q.Path)
+	}
+	if err := c.applyRollups(e); err != nil {
+		return err
 	}
 	c.quarantine = append(c.quarantine, e.Quarantine...)
 	c.tags = append(c.tags, e.Tags...)
@@ -105,6 +130,12 @@ func (c *contents) asEdit() *edit {
 	for _, p := range slices.Sorted(maps.Keys(c.segments)) {
 		e.Add = append(e.Add, c.segments[p])
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.rollups)) {
+		e.Rollups = append(e.Rollups, c.rollups[name])
+	}
+	if len(c.retention) > 0 {
+		e.Retention = maps.Clone(c.retention)
+	}
 	return e
 }
 
@@ -114,6 +145,8 @@ type manifest struct {
 	dir string
 	f   vfs.File
 	off int64
+	// magic is the header of the file
+	magic string
 	contents
 	// broken is the first write error: the tail of the file is unknown from then on, so the file is rewritten before the
 	// next edit.
@@ -164,6 +197,11 @@ func (m *manifest) read(name string) error {
 		return err
 	}
 	m.off = off
+	head := make([]byte, len(manifestMagic))
+	if _, err := m.f.ReadAt(head, 0); err != nil {
+		return fmt.Errorf("read manifest: %w", err)
+	}
+	m.magic = string(head)
 	if off < st.Size() { // a torn tail: never acted upon
 		if err := m.f.Truncate(off); err != nil {
 			return fmt.Errorf("cut the torn tail of %s: %w", name, err)
@@ -184,9 +222,9 @@ func readManifest(f io.ReaderAt, size int64, name string, fn func(off int64, e *
 	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return 0, fmt.Errorf("read %s: %w", name, err)
 	}
-	if string(head) != manifestMagic {
-		if string(head[:7]) == manifestMagic[:7] && head[7] > manifestMagic[7] {
-			return 0, fmt.Errorf("%s has version %c, this program knows %c: %w", name, head[7], manifestMagic[7], ErrNewerFormat)
+	if h := string(head); h != manifestMagic && h != manifestMagic2 {
+		if h[:7] == manifestMagic2[:7] && head[7] > manifestMagic2[7] {
+			return 0, fmt.Errorf("%s has version %c, this program knows %c: %w", name, head[7], manifestMagic2[7], ErrNewerFormat)
 		}
 		return 0, bad(0, "no manifest header")
 	}
@@ -286,14 +324,17 @@ func appendRecord(dst []byte, e *edit) ([]byte, error) {
 // commit makes an edit durable and applies it. After an error the edit does not count; inDoubt says that it may be on disk
 // all the same, until the next commit has rewritten the file without it.
 func (m *manifest) commit(e *edit) (inDoubt bool, err error) {
+	next := m.clone()
+	if err := next.apply(e); err != nil {
+		return false, fmt.Errorf("manifest edit: %w", err)
+	}
+	if magic := e.magic(); m.magic < magic { // a program that does not know such edits must not pass over them
+		m.magic, m.broken = magic, true
+	}
 	if m.broken {
 		if err := m.rewrite(); err != nil {
 			return false, err
 		}
-	}
-	next := m.clone()
-	if err := next.apply(e); err != nil {
-		return false, fmt.Errorf("manifest edit: %w", err)
 	}
 	rec, err := appendRecord(nil, e)
 	if err != nil {
@@ -320,13 +361,17 @@ func (c *contents) clone() *contents {
 	n.segments = maps.Clone(c.segments)
 	n.quarantine = slices.Clone(c.quarantine)
 	n.tags = slices.Clone(c.tags)
+	n.rollups = maps.Clone(c.rollups)
+	n.retention = maps.Clone(c.retention)
 	return &n
 }
 
 // rewrite replaces the file by one whose single edit is the present contents.
 func (m *manifest) rewrite() error {
 	tmp := filepath.Join(m.dir, "tmp", manifestName)
-	f, off, err := createManifest(m.fs, tmp, m.asEdit())
+	e := m.asEdit()
+	m.magic = max(m.magic, e.magic())
+	f, off, err := createManifest(m.fs, tmp, m.magic, e)
 	if err != nil {
 		return err
 	}
@@ -349,8 +394,8 @@ func (m *manifest) rewrite() error {
 }
 
 // createManifest writes and syncs a MANIFEST of one edit.
-func createManifest(fsys vfs.FS, name string, e *edit) (vfs.File, int64, error) {
-	buf, err := appendRecord([]byte(manifestMagic), e)
+func createManifest(fsys vfs.FS, name, magic string, e *edit) (vfs.File, int64, error) {
+	buf, err := appendRecord([]byte(magic), e)
 	if err != nil {
 		return nil, 0, err
 	}

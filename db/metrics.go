@@ -19,6 +19,8 @@ type counters struct {
 	quarantined, backgroundErrors atomic.Int64
 	scrubbedFiles, scrubbedBytes  atomic.Int64
 	scrubRounds, scrubProblems    atomic.Int64
+	rollupRows, rollupPartials    atomic.Int64
+	backfilledSegments            atomic.Int64
 }
 
 // Metrics is the state of a database and what it has done since Open.
@@ -48,6 +50,9 @@ type Metrics struct {
 	// ScrubbedFiles and ScrubbedBytes are what the scrubber has read, ScrubRounds how often it came to the end, and
 	// ScrubProblems what it found.
 	ScrubbedFiles, ScrubbedBytes, ScrubRounds, ScrubProblems int64
+	// RollupRows are the rows that flushes and backfills took into rollups, once for each rollup; RollupPartials the partial
+	// rows that they became; BackfilledSegments the segments that were rolled up after they were written.
+	RollupRows, RollupPartials, BackfilledSegments int64
 	// Log is the log's own metrics; zero with Options.ExternalLog.
 	Log wal.Metrics
 }
@@ -69,6 +74,8 @@ func (d *DB) Metrics() Metrics {
 		ScrubbedFiles: c.scrubbedFiles.Load(), ScrubbedBytes: c.scrubbedBytes.Load(),
 		ScrubRounds: c.scrubRounds.Load(), ScrubProblems: c.scrubProblems.Load(),
 	}
+	m.RollupRows, m.RollupPartials = c.rollupRows.Load(), c.rollupPartials.Load()
+	m.BackfilledSegments = c.backfilledSegments.Load()
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	for _, h := range append(d.sealed[:len(d.sealed):len(d.sealed)], d.active) {

@@ -54,7 +54,7 @@ type Options struct {
 	// ScrubEvery is the time in which each segment and tag file is read once in the background to find damage. Default 7
 	// days; negative: never.
 	ScrubEvery time.Duration
-	// Retention overrides the default retention of tables by name; 0 keeps rows for ever.
+	// Retention overrides the default retention of tables by name; 0 keeps rows for ever. SetRetention goes before it.
 	Retention map[string]time.Duration
 	// ExternalLog says that the caller keeps the log and calls Apply: the database has none of its own, and Write fails.
 	ExternalLog bool
@@ -73,6 +73,8 @@ type Events struct {
 	Compacted func(table string, in int, rows, bytes int64, took time.Duration)
 	// Expired is called after a segment was dropped because of its age.
 	Expired func(table, path string, rows int64)
+	// Backfilled is called after the rows of a segment that was there before a rollup came into it: done of total are.
+	Backfilled func(rollup, path string, rows, done, total int64, took time.Duration)
 	// Quarantined is called after a damaged segment was set aside.
 	Quarantined func(path string, reason error)
 	// BackgroundError is called when background work failed; it is tried again.
@@ -145,16 +147,4 @@ func (o *Options) validate() error {
 		return fmt.Errorf("open database: BudgetBytes is %d, at least %d are needed", o.BudgetBytes, minBudget)
 	}
 	return nil
-}
-
-// retention is the time rows of a table are kept; 0 for ever.
-func (o *Options) retention(table, _ string) time.Duration {
-	if r, ok := o.Retention[table]; ok {
-		return r
-	}
-	t, ok := o.Tables.Table(table)
-	if !ok {
-		return 0
-	}
-	return t.Retention
 }

@@ -229,7 +229,7 @@ func TestRestoreStaysInItsFolder(t *testing.T) {
 		if err := errors.Join(write(mem, "src/OPTIONS", `{"format":1}`), write(mem, "secret.parquet", "text")); err != nil {
 			t.Fatal(err)
 		}
-		f, _, err := createManifest(mem, "src/MANIFEST", e)
+		f, _, err := createManifest(mem, "src/MANIFEST", e.magic(), e)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,17 +32,21 @@ type scanUnit struct {
 	seg  *segmentRef
 	page segment.Unit
 	head head.Unit
+	req  *pred.Request // what is asked of it: not what was asked for where rows are rolled up
+	roll *rolling      // rolls its rows up as they are read, if not nil
 }
 
 type scanScratch struct {
 	segment segment.Scratch
 	head    head.Scratch
+	rolled  rolledScratch
 }
 
 // Scan answers a request from one consistent snapshot: every batch that was acknowledged before the call is in it, whole.
 // The caller must Close it.
 func (d *DB) Scan(ctx context.Context, req *pred.Request) (pred.Scan, error) {
-	t, ok := d.opts.Tables.Table(req.Table.Name)
+	reg := d.tables()
+	t, ok := reg.Table(req.Table.Name)
 	if !ok {
 		return nil, fmt.Errorf("scan: %w: %q", schema.ErrUnknownTable, req.Table.Name)
 	}
@@ -51,18 +55,68 @@ func (d *DB) Scan(ctx context.Context, req *pred.Request) (pred.Scan, error) {
 			return nil, fmt.Errorf("scan %s: there is no column %d", t.Name, c)
 		}
 	}
+	if u, ok := reg.Rollup(t.Name); ok {
+		return d.scanRollup(ctx, u, req)
+	}
+	return d.scanParts(ctx, req, scanPart{req: req, segments: true, head: true})
+}
+
+// scanPart is some of a scan's rows: those of a table's segments, or in the head, or both.
+type scanPart struct {
+	req            *pred.Request
+	segments, head bool
+	roll           *rolling
+}
+
+// scanParts takes the snapshot.
+func (d *DB) scanParts(ctx context.Context, req *pred.Request, parts ...scanPart) (pred.Scan, error) {
 	s := &scan{db: d, req: req, scratch: map[*batch.Batch]*scanScratch{}}
 	d.mu.RLock()
 	if d.closed {
 		d.mu.RUnlock()
 		return nil, ErrClosed
 	}
-	var entries [][]*head.Entry
-	for _, h := range d.sealed {
-		entries = append(entries, h.Entries(t))
+	entries := make([][][]*head.Entry, len(parts))
+	segments := make([][]*segmentRef, len(parts))
+	for i, p := range parts {
+		if p.head {
+			entries[i] = d.unflushedEntriesLocked(p.req.Table)
+		}
+		if p.segments {
+			segments[i] = d.acquireInTimeLocked(p.req)
+			s.held = append(s.held, segments[i]...)
+		}
 	}
-	entries = append(entries, d.active.Entries(t))
-	for _, seg := range d.segments[t] {
+	view := d.tags.View()
+	d.mu.RUnlock()
+	for i, p := range parts {
+		if p.roll != nil {
+			p.roll.prepare(view, p.req)
+		}
+		if err := s.plan(ctx, segments[i], p); err != nil {
+			s.Close()
+			return nil, err
+		}
+		for _, e := range entries[i] {
+			for _, u := range head.Units(e, p.req) {
+				s.units = append(s.units, scanUnit{head: u, req: p.req, roll: p.roll})
+			}
+		}
+	}
+	return s, nil
+}
+
+// unflushedEntriesLocked are the entries of a table in the heads, by head.
+func (d *DB) unflushedEntriesLocked(t *schema.Table) (out [][]*head.Entry) {
+	for _, h := range d.sealed {
+		out = append(out, h.Entries(t))
+	}
+	return append(out, d.active.Entries(t))
+}
+
+// acquireInTimeLocked takes references to the segments that may have rows in the request's range of time.
+func (d *DB) acquireInTimeLocked(req *pred.Request) (out []*segmentRef) {
+	for _, seg := range d.segments[req.Table] {
 		if seg.meta.MaxTime < req.From || seg.meta.MinTime >= req.To && req.To != pred.MaxTime {
 			if req.Stats != nil {
 				req.Stats.Segments.Add(1)
@@ -71,31 +125,21 @@ func (d *DB) Scan(ctx context.Context, req *pred.Request) (pred.Scan, error) {
 			continue // those that stay are counted by their reader
 		}
 		seg.acquire()
-		s.held = append(s.held, seg)
+		out = append(out, seg)
 	}
-	d.mu.RUnlock()
-	if err := s.plan(ctx); err != nil {
-		s.Close()
-		return nil, err
-	}
-	for _, e := range entries {
-		for _, u := range head.Units(e, req) {
-			s.units = append(s.units, scanUnit{head: u})
-		}
-	}
-	return s, nil
+	return out
 }
 
-// plan lists the units of the segments. Where conditions may have filters and dictionaries read, several segments are
-// planned at a time: they are many small reads, each of which may wait for the disk.
-func (s *scan) plan(ctx context.Context) error {
-	units := make([][]segment.Unit, len(s.held))
+// plan lists the units of segments. Where conditions may have filters and dictionaries read, several segments are planned at
+// a time: they are many small reads, each of which may wait for the disk.
+func (s *scan) plan(ctx context.Context, segments []*segmentRef, p scanPart) error {
+	units := make([][]segment.Unit, len(segments))
 	workers := 1
-	if len(s.req.Terms) > 0 {
+	if len(p.req.Terms) > 0 {
 		workers = parallelReads
 	}
-	err := each(len(s.held), workers, func(i int) error {
-		units[i] = s.held[i].reader.Units(s.req)
+	err := each(len(segments), workers, func(i int) error {
+		units[i] = segments[i].reader.Units(p.req)
 		return ctx.Err()
 	})
 	if err != nil {
@@ -103,7 +147,7 @@ func (s *scan) plan(ctx context.Context) error {
 	}
 	for i, list := range units {
 		for _, u := range list {
-			s.units = append(s.units, scanUnit{seg: s.held[i], page: u})
+			s.units = append(s.units, scanUnit{seg: segments[i], page: u, req: p.req, roll: p.roll})
 		}
 	}
 	return nil
@@ -122,10 +166,18 @@ func (s *scan) Read(ctx context.Context, unit int, dst *batch.Batch) error {
 		s.scratch[dst] = sc
 	}
 	s.mu.Unlock()
-	if u.seg == nil {
-		return u.head.Read(ctx, s.req, &sc.head, dst)
+	if u.roll != nil {
+		return s.rollUp(ctx, u, sc, dst)
 	}
-	if err := u.seg.reader.Read(ctx, u.page, s.req, &sc.segment, dst); err != nil {
+	return s.read(ctx, u, sc, dst)
+}
+
+// read reads a unit as it is stored.
+func (s *scan) read(ctx context.Context, u *scanUnit, sc *scanScratch, dst *batch.Batch) error {
+	if u.seg == nil {
+		return u.head.Read(ctx, u.req, &sc.head, dst)
+	}
+	if err := u.seg.reader.Read(ctx, u.page, u.req, &sc.segment, dst); err != nil {
 		return s.db.readError(u.seg, err)
 	}
 	return nil

@@ -110,7 +110,7 @@ func nextPath(c *contents, after string) string {
 
 // scrubFile checks one file. Damage of a segment has it set aside; a tag file has to stay, so that is only told.
 func (d *DB) scrubFile(ctx context.Context, c *contents, path string) error {
-	v := newVerifier(d.fs, d.dir, VerifyOptions{Tables: d.opts.Tables, SetAside: true, BytesPerSecond: scrubRate}, nil)
+	v := newVerifier(d.fs, d.dir, VerifyOptions{Tables: d.tables(), SetAside: true, BytesPerSecond: scrubRate}, nil)
 	v.begin(c)
 	var err error
 	if m, ok := c.segments[path]; ok {

@@ -50,7 +50,7 @@ func releaseAll(refs []*segmentRef) error {
 }
 
 func (d *DB) openRef(m segmentMeta) (*segmentRef, error) {
-	t, ok := d.opts.Tables.Table(m.Table)
+	t, ok := d.tables().Table(m.Table)
 	if !ok {
 		return nil, fmt.Errorf("segment %s: %w: %q", m.Path, schema.ErrUnknownTable, m.Table)
 	}

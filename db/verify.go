@@ -81,7 +81,7 @@ func (d *DB) Verify(ctx context.Context, progress func(VerifyProgress), opts ...
 	for _, f := range opts {
 		f(&o)
 	}
-	o.Tables = d.opts.Tables
+	o.Tables = d.tables()
 	v := newVerifier(d.fs, d.dir, o, progress)
 	c, err := d.verifyManifest(v)
 	if err != nil {
@@ -163,7 +163,7 @@ func (d *DB) verifySegment(ctx context.Context, v *verifier, m segmentMeta) erro
 func (d *DB) acquireSegment(m segmentMeta) *segmentRef {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	t, _ := d.opts.Tables.Table(m.Table)
+	t, _ := d.tables().Table(m.Table)
 	for _, s := range d.segments[t] {
 		if s.meta.Path == m.Path {
 			s.acquire()
@@ -216,6 +216,11 @@ func (v *verifier) folder(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	reg, err := c.registry(v.o.Tables)
+	if err != nil {
+		v.add(Problem{Kind: ProblemManifest, File: manifestName, Offset: -1, Reason: err.Error()})
+	}
+	v.o.Tables = reg
 	if whole {
 		err = v.named(ctx, c)
 	} else {

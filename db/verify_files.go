@@ -287,7 +287,7 @@ func (d *DB) verifyLog(ctx context.Context, v *verifier) error {
 		if index <= flushed {
 			return nil // its checksum was right, and nobody needs it any more
 		}
-		if _, err := batch.Open(rec, d.opts.Tables); err != nil {
+		if _, err := batch.Open(rec, d.tables()); err != nil {
 			v.add(Problem{Kind: ProblemLog, File: "wal", Offset: -1, Reason: fmt.Sprintf("record %d: %v", index, err)})
 		}
 		return nil

@@ -140,12 +140,14 @@ func (d *DB) check(b *batch.Batch) error {
 	if err := batch.Check(b); err != nil {
 		return err
 	}
-	t, ok := d.opts.Tables.Table(b.Table.Name)
+	t, ok := d.tables().Table(b.Table.Name)
 	switch {
 	case !ok:
 		return fmt.Errorf("there is no table %q", b.Table.Name)
 	case t != b.Table:
 		return fmt.Errorf("table %q has another definition in this database", t.Name)
+	case d.isRollup(t):
+		return fmt.Errorf("table %q is a rollup: its rows are made from those of its source", t.Name)
 	case b.N > batch.MaxRows:
 		return fmt.Errorf("%d rows, at most %d go into one batch", b.N, batch.MaxRows)
 	case len(b.Cols) <= t.TimeColumn || b.Cols[t.TimeColumn] == nil:
@@ -322,7 +324,7 @@ func (d *DB) applyRecords(first uint64, recs [][]byte) {
 // apply makes an entry visible: its tag sets get ids, the active head takes it. It is deterministic: every replica that
 // applies the same entries in the same order gives the same ids. Calls do not overlap.
 func (d *DB) apply(index uint64, rec []byte) error {
-	v, err := batch.Open(rec, d.opts.Tables)
+	v, err := batch.Open(rec, d.tables())
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,8 @@ type MergeOptions struct {
 }
 
 // Merge writes the rows of all inputs in the table's order to a new segment at path out; rows with equal keys are in the
-// order of the inputs. The inputs are sorted segments of one table; where some are Late, the output is in their order. It holds one page of rows of each input at a time,
+// order of the inputs, and where the table has partial rows (schema.Table.Partial) they become one. The inputs are sorted
+// segments of one table; where some are Late, the output is in their order. It holds one page of rows of each input at a time,
 // twice. The file is synced; the caller moves it to its place. When Merge fails or ctx is cancelled no file is left.
 func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o MergeOptions) (segment.Info, error) {
 	if len(in) == 0 {
@@ -51,7 +52,17 @@ func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o M
 	if err != nil {
 		return segment.Info{}, err
 	}
-	if err := m.run(w); err != nil {
+	m.out = w.Append
+	var c *collapser
+	if m.table.Partial {
+		c = newCollapser(m.table, w)
+		m.out = c.append
+	}
+	err = m.run()
+	if err == nil && c != nil {
+		err = c.end()
+	}
+	if err != nil {
 		w.Abort()
 		return segment.Info{}, fmt.Errorf("merge into %s: %w", out, err)
 	}
@@ -65,6 +76,7 @@ type merge struct {
 	limit  func(ctx context.Context, bytes int64) error
 	inputs []*input
 	window window
+	out    func(b *batch.Batch, order []int32) error // takes the rows in their order
 	stats  pred.Stats
 	told   int64 // bytes that limit was told of
 }
@@ -124,7 +136,7 @@ func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
 
 // run writes window after window: the rows of all inputs up to where the next row can only come from a page that is not
 // read yet.
-func (m *merge) run(w *segment.Writer) error {
+func (m *merge) run() error {
 	m.window.init(m.order)
 	for {
 		if err := m.fill(); err != nil {
@@ -139,13 +151,13 @@ func (m *merge) run(w *segment.Writer) error {
 			if len(order) == b.N {
 				order = nil
 			}
-			if err := w.Append(b, order); err != nil {
+			if err := m.out(b, order); err != nil {
 				return err
 			}
 			continue
 		}
 		b, ends := m.window.join(parts)
-		if err := w.Append(b, segment.MergeOrder(b, ends)); err != nil {
+		if err := m.out(b, segment.MergeOrder(b, ends)); err != nil {
 			return err
 		}
 	}

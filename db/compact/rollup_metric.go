@@ -1,0 +1,382 @@
+package compact
+
+import (
+	"cmp"
+	"encoding/binary"
+	"math"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/enc"
+	"github.com/flowlake/flowlake/db/schema"
+)
+
+// metric is one merged column: its state by group, of which the slices that its merge and type need are used.
+type metric struct {
+	in, out int            // in is -1 for the number of rows
+	from    *schema.Column // the input
+	merge   schema.Merge
+	typ     schema.Type // of the target
+	null    bool        // whether a group without values is NULL
+
+	i64  []int64
+	f64  []float64
+	some batch.Bitmap // groups with a value, where null
+
+	sketches []sketchEntry
+	room     []enc.KeyCount
+	counts   []enc.KeyCount
+
+	uniq   []uniqEntry
+	dense  map[uint32]*enc.HLL // groups that got a dense one
+	values []uint64
+	hashes []uint64 // by dictionary entry
+}
+
+// sketchEntry is a bucket of a group's sketch, uniqEntry one value of its distinct count.
+type sketchEntry struct {
+	group uint32
+	key   int32
+	count uint64
+}
+
+type uniqEntry struct {
+	group uint32
+	value uint64
+}
+
+// skipsDefault says that rows with the column's default change nothing.
+func (p *metric) skipsDefault() bool {
+	return p.from.Nullable || p.merge == schema.MergeSum || p.from.Type == schema.Bytes
+}
+
+func (p *metric) bytes() int64 {
+	return int64(8*len(p.i64) + 8*len(p.f64) + 32*len(p.sketches) + 24*len(p.uniq) + 4096*len(p.dense))
+}
+
+// grow makes room for n groups; new ones begin with what changes no value that is merged with it.
+func (p *metric) grow(n int) {
+	switch p.merge {
+	case schema.MergeSketch, schema.MergeUniq:
+		return
+	}
+	if p.null {
+		for len(p.some) < (n+63)/64 {
+			p.some = append(p.some, 0)
+		}
+	}
+	if p.typ.Physical() == schema.Float64 {
+		zero := 0.0
+		switch p.merge {
+		case schema.MergeMin:
+			zero = math.NaN() // above all
+		case schema.MergeMax:
+			zero = math.Inf(-1)
+		}
+		p.f64 = extend(p.f64, n, zero)
+		return
+	}
+	zero := int64(0)
+	switch p.merge {
+	case schema.MergeMin:
+		zero = math.MaxInt64
+	case schema.MergeMax:
+		zero = math.MinInt64
+	}
+	p.i64 = extend(p.i64, n, zero)
+}
+
+func extend[T any](s []T, n int, v T) []T {
+	for len(s) < n {
+		s = append(s, v)
+	}
+	return s
+}
+
+func (p *metric) add(gids []uint32, v *batch.Vector) error {
+	switch p.merge {
+	case schema.MergeCount:
+		p.count(gids, v)
+	case schema.MergeSketch:
+		return p.addSketch(gids, v)
+	case schema.MergeUniq:
+		return p.addUniq(gids, v)
+	default:
+		p.mark(gids, v)
+		if p.typ.Physical() == schema.Float64 {
+			p.addFloats(gids, v)
+		} else {
+			p.addInts(gids, v)
+		}
+	}
+	return nil
+}
+
+func (p *metric) count(gids []uint32, v *batch.Vector) {
+	s := p.i64
+	if v == nil || v.Valid == nil {
+		for _, g := range gids {
+			s[g]++
+		}
+		return
+	}
+	for i, g := range gids {
+		if v.Valid.Get(i) {
+			s[g]++
+		}
+	}
+}
+
+// mark notes the groups that have a value.
+func (p *metric) mark(gids []uint32, v *batch.Vector) {
+	if !p.null {
+		return
+	}
+	for i, g := range gids {
+		if !v.IsNull(i) {
+			p.some.Set(int(g))
+		}
+	}
+}
+
+func (p *metric) addInts(gids []uint32, v *batch.Vector) {
+	s, vals := p.i64, v.I64[:len(gids)]
+	switch p.merge {
+	case schema.MergeSum: // NULL rows hold 0
+		for i, g := range gids {
+			s[g] += vals[i]
+		}
+	case schema.MergeMin:
+		for i, g := range gids {
+			if vals[i] < s[g] && !v.IsNull(i) {
+				s[g] = vals[i]
+			}
+		}
+	default:
+		for i, g := range gids {
+			if vals[i] > s[g] && !v.IsNull(i) {
+				s[g] = vals[i]
+			}
+		}
+	}
+}
+
+func (p *metric) addFloats(gids []uint32, v *batch.Vector) {
+	s, vals := p.f64, v.F64[:len(gids)]
+	switch p.merge {
+	case schema.MergeSum:
+		for i, g := range gids {
+			s[g] += vals[i]
+		}
+	case schema.MergeMin:
+		for i, g := range gids {
+			if x := vals[i]; (x < s[g] || s[g] != s[g]) && !v.IsNull(i) {
+				s[g] = x
+			}
+		}
+	default:
+		for i, g := range gids {
+			if x := vals[i]; (x > s[g] || x != x) && !v.IsNull(i) {
+				s[g] = x
+			}
+		}
+	}
+}
+
+func (p *metric) addSketch(gids []uint32, v *batch.Vector) (err error) {
+	switch v.Type.Physical() {
+	case schema.Int64:
+		for i, g := range gids {
+			if !v.IsNull(i) {
+				key, _ := enc.SketchKey(float64(v.I64[i]))
+				p.sketches = append(p.sketches, sketchEntry{g, key, 1})
+			}
+		}
+	case schema.Float64:
+		for i, g := range gids {
+			if key, ok := enc.SketchKey(v.F64[i]); ok && !v.IsNull(i) {
+				p.sketches = append(p.sketches, sketchEntry{g, key, 1})
+			}
+		}
+	default:
+		for i, g := range gids {
+			if p.counts, err = enc.SketchCounts(p.counts[:0], v.Bytes(i)); err != nil {
+				return err
+			}
+			for _, c := range p.counts {
+				p.sketches = append(p.sketches, sketchEntry{g, c.Key, c.Count})
+			}
+		}
+	}
+	return nil
+}
+
+func (p *metric) addUniq(gids []uint32, v *batch.Vector) error {
+	if v.Type == schema.Bytes {
+		return p.mergeUniq(gids, v)
+	}
+	if v.Type.Physical() == schema.Code {
+		p.hashes = p.hashes[:0]
+		for i := range v.Dict.Len() {
+			p.hashes = append(p.hashes, enc.HLLValue(xxhash.Sum64(v.Dict.At(i))))
+		}
+	}
+	last := uniqEntry{group: math.MaxUint32}
+	for i, g := range gids {
+		e := uniqEntry{group: g}
+		switch v.Type.Physical() {
+		case schema.Code:
+			e.value = p.hashes[v.Codes[i]]
+		case schema.ID:
+			e.value = hashNumber(uint64(v.Codes[i]))
+		case schema.Float64:
+			e.value = hashNumber(math.Float64bits(v.F64[i]))
+		default:
+			e.value = hashNumber(uint64(v.I64[i]))
+		}
+		if e != last && !v.IsNull(i) {
+			p.uniq, last = append(p.uniq, e), e
+		}
+	}
+	return nil
+}
+
+func hashNumber(x uint64) uint64 {
+	var b [8]byte
+	binary.LittleEndian.PutUint64(b[:], x)
+	return enc.HLLValue(xxhash.Sum64(b[:]))
+}
+
+func (p *metric) mergeUniq(gids []uint32, v *batch.Vector) (err error) {
+	for i, g := range gids {
+		b := v.Bytes(i)
+		if enc.HLLDense(b) {
+			if p.dense == nil {
+				p.dense = map[uint32]*enc.HLL{}
+			}
+			if p.dense[g] == nil {
+				p.dense[g] = &enc.HLL{}
+			}
+			if err := p.dense[g].Merge(b); err != nil {
+				return err
+			}
+			continue
+		}
+		if p.values, err = enc.HLLValues(p.values[:0], b); err != nil {
+			return err
+		}
+		for _, x := range p.values {
+			p.uniq = append(p.uniq, uniqEntry{g, x})
+		}
+	}
+	return nil
+}
+
+// emit makes a vector of the first n groups and forgets them. Its slices are not the metric's.
+func (p *metric) emit(n int) *batch.Vector {
+	v := &batch.Vector{}
+	v.Reset(p.typ, n)
+	switch p.merge {
+	case schema.MergeSketch:
+		v.Dict = p.emitSketches(n)
+	case schema.MergeUniq:
+		v.Dict = p.emitUniqs(n)
+	default:
+		if p.null {
+			v.Valid = batch.NewBitmap(n)
+			copy(v.Valid, p.some)
+			p.some = p.some[:0]
+			for i := range n {
+				if v.Valid.Get(i) {
+					continue
+				}
+				if p.typ.Physical() == schema.Float64 {
+					p.f64[i] = 0
+				} else {
+					p.i64[i] = 0
+				}
+			}
+		}
+		copy(v.I64, p.i64)
+		copy(v.F64, p.f64)
+		p.i64, p.f64 = p.i64[:0], p.f64[:0]
+		return v
+	}
+	for i := range v.Codes {
+		v.Codes[i] = uint32(i)
+	}
+	return v
+}
+
+// byGroup is where each group's entries begin once they are ordered by group; it has n+1 elements.
+func byGroup[E any](entries []E, n int, group func(*E) uint32) []uint32 {
+	at := make([]uint32, n+1)
+	for i := range entries {
+		at[group(&entries[i])+1]++
+	}
+	for i := range n {
+		at[i+1] += at[i]
+	}
+	return at
+}
+
+func (p *metric) emitSketches(n int) *batch.Dict {
+	at := byGroup(p.sketches, n, func(e *sketchEntry) uint32 { return e.group })
+	p.room = resize(p.room, len(p.sketches))
+	next := slices.Clone(at)
+	for _, e := range p.sketches {
+		p.room[next[e.group]] = enc.KeyCount{Key: e.key, Count: e.count}
+		next[e.group]++
+	}
+	data, offs := make([]byte, 0, 4*len(p.sketches)), make([]uint32, 1, n+1)
+	for g := range n {
+		run := p.room[at[g]:at[g+1]]
+		sortKeys(run)
+		data = enc.AppendSketch(data, run)
+		offs = append(offs, uint32(len(data)))
+	}
+	p.sketches = p.sketches[:0]
+	return batch.NewDict(data, offs)
+}
+
+// sortKeys sorts a sketch's buckets: usually a few, often in order already.
+func sortKeys(run []enc.KeyCount) {
+	if len(run) > 32 {
+		slices.SortFunc(run, func(a, b enc.KeyCount) int { return cmp.Compare(a.Key, b.Key) })
+		return
+	}
+	for i := 1; i < len(run); i++ {
+		for k := i; k > 0 && run[k].Key < run[k-1].Key; k-- {
+			run[k], run[k-1] = run[k-1], run[k]
+		}
+	}
+}
+
+func (p *metric) emitUniqs(n int) *batch.Dict {
+	at := byGroup(p.uniq, n, func(e *uniqEntry) uint32 { return e.group })
+	p.values = resize(p.values, len(p.uniq))
+	next := slices.Clone(at)
+	for _, e := range p.uniq {
+		p.values[next[e.group]] = e.value
+		next[e.group]++
+	}
+	data, offs := make([]byte, 0, 6*len(p.uniq)), make([]uint32, 1, n+1)
+	for g := range n {
+		run := p.values[at[g]:at[g+1]]
+		if h := p.dense[uint32(g)]; h != nil {
+			for _, x := range run {
+				h.Add(x)
+			}
+			data = h.AppendTo(data)
+		} else {
+			slices.Sort(run)
+			data = enc.AppendHLL(data, run)
+		}
+		offs = append(offs, uint32(len(data)))
+	}
+	p.uniq = p.uniq[:0]
+	clear(p.dense)
+	return batch.NewDict(data, offs)
+}
