@@ -64,16 +64,13 @@ func (w *flushWriter) tags() error {
 func appendTagSets(s *segment.Writer, v *tags.View, from, to uint32, nowNanos int64) error {
 	b := batch.NewBuilder(TagSetsTable)
 	for id := from; id < to; id++ {
-		err := tags.Each(v.Set(id), func(key, value []byte) {
+		v.Each(id, func(key, value string) {
 			b.Int(tagTime, nowNanos)
 			b.Int(tagID, int64(id))
-			b.Text(tagKey, key)
-			b.Text(tagValue, value)
+			b.String(tagKey, key)
+			b.String(tagValue, value)
 			b.EndRow()
 		})
-		if err != nil {
-			return fmt.Errorf("tag set %d: %w", id, err)
-		}
 		if b.Len() >= tagFileRows || id+1 == to && b.Len() > 0 {
 			if err := s.Append(b.Seal(), nil); err != nil {
 				return err
@@ -109,17 +106,15 @@ func (d *DB) loadTagFile(full string, f tagFile) error {
 	}
 	defer r.Close()
 	req := &pred.Request{Table: TagSetsTable, Columns: []int{tagID, tagKey, tagValue}, From: pred.MinTime, To: pred.MaxTime}
-	l := tagLoader{store: d.tags, next: f.From}
+	l := tagLoader{to: d.tags.NewLoader(), next: f.From}
 	var sc segment.Scratch
 	var rows batch.Batch
 	for _, u := range r.Units(req) {
 		if err := r.Read(context.Background(), u, req, &sc, &rows); err != nil {
 			return err
 		}
-		for i, id := range rows.Cols[0].I64 {
-			if err := l.add(uint32(id), rows.Cols[1].Bytes(i), rows.Cols[2].Bytes(i)); err != nil {
-				return &CorruptionError{File: full, Reason: err.Error()}
-			}
+		if err := l.rows(&rows); err != nil {
+			return &CorruptionError{File: full, Reason: err.Error()}
 		}
 	}
 	if err := l.finish(f.To); err != nil {
@@ -128,30 +123,55 @@ func (d *DB) loadTagFile(full string, f tagFile) error {
 	return nil
 }
 
-// tagLoader gathers a set's rows and loads it when the next one begins.
+// tagLoader gathers a set's rows and adds it when the next one begins. A pair of dictionary entries is looked up once.
 type tagLoader struct {
-	store *tags.Store
-	next  uint32 // id of the set being gathered
-	set   []tags.Tag
-	enc   []byte
+	to   *tags.Loader
+	next uint32 // id of the set being gathered
+	set  []tags.Ref
+
+	keys, values *batch.Dict
+	known        []knownPair // by value's code
 }
 
-func (l *tagLoader) add(id uint32, key, value []byte) error {
-	if id != l.next {
-		if err := l.flush(); err != nil {
-			return err
+// knownPair is the pair that a value came in last.
+type knownPair struct {
+	ref tags.Ref
+	key uint32 // code of the key, plus one
+}
+
+// rows takes rows of the columns id, key and value.
+func (l *tagLoader) rows(b *batch.Batch) error {
+	keys, values := b.Cols[1], b.Cols[2]
+	if keys.Dict != l.keys || values.Dict != l.values {
+		l.keys, l.values = keys.Dict, values.Dict
+		l.known = slices.Grow(l.known[:0], values.Dict.Len())[:values.Dict.Len()]
+		clear(l.known)
+	}
+	for i, id := range b.Cols[0].I64 {
+		if id != int64(l.next) {
+			if err := l.flush(); err != nil {
+				return err
+			}
+			if id != int64(l.next) {
+				return fmt.Errorf("tag set %d where %d is expected", id, l.next)
+			}
 		}
+		key := keys.Codes[i]
+		k := &l.known[values.Codes[i]]
+		if k.key != key+1 {
+			ref, err := l.to.Pair(keys.Bytes(i), values.Bytes(i))
+			if err != nil {
+				return fmt.Errorf("tag set %d: %w", id, err)
+			}
+			*k = knownPair{ref, key + 1}
+		}
+		l.set = append(l.set, k.ref)
 	}
-	if id != l.next {
-		return fmt.Errorf("tag set %d where %d is expected", id, l.next)
-	}
-	l.set = append(l.set, tags.Tag{Key: string(key), Value: string(value)})
 	return nil
 }
 
 func (l *tagLoader) flush() error {
-	l.enc = tags.AppendSet(l.enc[:0], l.set...)
-	if err := l.store.Load(l.next, l.enc); err != nil {
+	if err := l.to.Add(l.next, l.set); err != nil {
 		return fmt.Errorf("tag set %d: %w", l.next, err)
 	}
 	l.set = l.set[:0]

@@ -13,6 +13,7 @@ import (
 // key is the index of one tag key: which value each set has.
 type key struct {
 	name   string
+	no     uint32 // place in the store's list
 	first  uint32 // id of the first set with the key
 	col    column
 	values values
@@ -63,8 +64,9 @@ func newTail(no uint32, room int) *tail {
 
 func (c *column) init() { c.state.Store(&colState{tail: newTail(0, 4)}) }
 
-// append adds the code of a set, whose id is greater than all before. One writer.
-func (c *column) append(id, code uint32) {
+// append adds the code of a set, whose id is greater than all before, and returns by how many bytes the column grew. One
+// writer.
+func (c *column) append(id, code uint32) (grew int64) {
 	st := c.state.Load()
 	t, no := st.tail, id>>blockBits
 	n := t.n.Load()
@@ -72,7 +74,9 @@ func (c *column) append(id, code uint32) {
 	case n > 0 && no != t.no:
 		// Keys come as often as they came: start with room for as many.
 		fresh := newTail(no, min(blockLen, max(4, int(n))))
-		st = &colState{sealed: append(st.sealed, seal(t)), tail: fresh}
+		b := seal(t)
+		grew = b.bytes() + fresh.bytes() - t.bytes()
+		st = &colState{sealed: append(st.sealed, b), tail: fresh}
 		defer c.state.Store(st)
 		t, n = fresh, 0
 	case n == 0:
@@ -86,12 +90,80 @@ func (c *column) append(id, code uint32) {
 		copy(fresh.ids, t.ids)
 		copy(fresh.codes, t.codes)
 		fresh.n.Store(n)
+		grew = fresh.bytes() - t.bytes()
 		st = &colState{sealed: st.sealed, tail: fresh}
 		defer c.state.Store(st)
 		t = fresh
 	}
 	t.ids[n], t.codes[n] = uint16(id&(blockLen-1)), code
 	t.n.Store(n + 1)
+	return grew
+}
+
+// bytes is the memory of a block: its header, its place in the list, and the codes.
+func (b *block) bytes() int64 {
+	return 136 + int64(2*len(b.ids)+len(b.w8)+2*len(b.w16)+4*len(b.w32))
+}
+
+func (t *tail) bytes() int64 { return 6 * int64(len(t.ids)) }
+
+// at is the code of a published set, 0 where it does not have the key.
+func (c *column) at(id uint32) uint32 {
+	st := c.state.Load()
+	no, off := id>>blockBits, uint16(id&(blockLen-1))
+	if t := st.tail; t.no == no && t.n.Load() > 0 {
+		if i := place(t.ids[:t.n.Load()], off); i >= 0 {
+			return t.codes[i]
+		}
+		return 0
+	}
+	b := st.block(no)
+	if b == nil {
+		return 0
+	}
+	i := int(off)
+	if b.ids != nil {
+		if i = place(b.ids, off); i < 0 {
+			return 0
+		}
+	}
+	switch {
+	case b.w8 != nil:
+		return b.lo + uint32(b.w8[i])
+	case b.w16 != nil:
+		return b.lo + uint32(b.w16[i])
+	case b.w32 != nil:
+		return b.lo + b.w32[i]
+	}
+	return b.lo
+}
+
+// block is the sealed block of that number, nil where there is none.
+func (st *colState) block(no uint32) *block {
+	if len(st.sealed) == 0 || no < st.sealed[0].no {
+		return nil
+	}
+	// Most keys have sets in every block since their first.
+	if i := int(no - st.sealed[0].no); i < len(st.sealed) && st.sealed[i].no == no {
+		return st.sealed[i]
+	}
+	i := sort.Search(len(st.sealed), func(i int) bool { return st.sealed[i].no >= no })
+	if i < len(st.sealed) && st.sealed[i].no == no {
+		return st.sealed[i]
+	}
+	return nil
+}
+
+// place is the index of off in ids, which ascend; -1 where it is not.
+func place(ids []uint16, off uint16) int {
+	// Where all sets since the first have the key, it is known.
+	if i := int(off) - int(ids[0]); i >= 0 && i < len(ids) && ids[i] == off {
+		return i
+	}
+	if i, ok := slices.BinarySearch(ids, off); ok {
+		return i
+	}
+	return -1
 }
 
 // seal packs a tail.

@@ -35,7 +35,7 @@ var (
 	ErrValueTooLong = errors.New("tags: value too long")
 	// ErrSetTooLong is returned when an encoding has more than MaxSetBytes bytes.
 	ErrSetTooLong = errors.New("tags: tag set too long")
-	// ErrTooManySets is returned when one more set, its bytes or its keys would pass the store's Limits.
+	// ErrTooManySets is returned when one more set, its bytes, keys or values would pass the store's Limits: as a LimitError.
 	ErrTooManySets = errors.New("tags: too many tag sets")
 	// ErrOrder is returned when a loaded set's id is not the next one.
 	ErrOrder = errors.New("tags: id out of order")

@@ -22,31 +22,17 @@ func (s *Store) View() *View { return &View{s: s, n: s.n.Load()} }
 // Len is the number of sets, the empty one included; ids are below it.
 func (v *View) Len() int { return int(v.n) }
 
-// Set returns the encoding of a set; nil for the empty set and for ids that the view does not have.
-func (v *View) Set(id uint32) []byte {
-	if id == 0 || id >= v.n {
-		return nil
-	}
-	return v.s.sets.Load().get(id)
-}
-
-// Value returns the value that a set has for a key.
-func (v *View) Value(id uint32, key string) (value string, ok bool) {
-	b, ok := Get(v.Set(id), key)
-	return text(b), ok
-}
-
 // text is b as a string without a copy, for bytes in the store's arenas: those are written before they are published and
 // never again, and the string keeps them alive.
 func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // key returns the index of a key that some set of the view has, nil otherwise.
 func (v *View) key(name string) *key {
-	k, ok := v.s.keys.Load(name)
-	if !ok || k.(*key).first >= v.n {
+	k := v.s.keyOf(bytesOf(name))
+	if k == nil || k.first >= v.n {
 		return nil
 	}
-	return k.(*key)
+	return k
 }
 
 // KeyInfo is what Keys tells of a key.
@@ -112,7 +98,7 @@ func (v *View) Equal(key, value string) *roaring.Bitmap {
 	if k == nil {
 		return roaring.New()
 	}
-	code, ok := k.values.find(unsafe.Slice(unsafe.StringData(value), len(value)))
+	code, ok := k.values.find(bytesOf(value))
 	if !ok {
 		return roaring.New()
 	}
