@@ -9,7 +9,7 @@ RACE_PKGS ?= ./db/... ./ingest/... ./collector/... ./query/... ./compat/... ./cm
 # systems that it is built for but not tested on here
 CROSS ?= linux/arm64 darwin/arm64 windows/amd64
 
-.PHONY: help run build test race lint generate check-generated cross bench-once fuzz-short bench soak clean
+.PHONY: help run build test race lint generate check-generated cross bench-once fuzz-short bench bench-stages soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -51,8 +51,11 @@ bench-once: ## every benchmark once, so that none rots
 fuzz-short: ## each fuzz target for 10 seconds
 	./bench/fuzz.sh 10s
 
-bench: ## what a row costs at each stage, into bench/results/stages.md (5 minutes; a quiet machine, please)
-	./bench/stages.sh
+bench: ## every workload beside other systems, and every stage of a row, into bench/results (25 minutes; a quiet machine, please)
+	GO=$(GO) ./bench/all.sh
+
+bench-stages: ## what a row costs at each stage, into bench/results/stages.md (5 minutes)
+	GO=$(GO) ./bench/stages.sh
 
 soak: ## the soak of SOAK=30m, then the long forms of the other proofs (about an hour more)
 	FLOWLAKE_SOAK=$(SOAK) $(GO) test -timeout 24h -run 'TestSoak' -count=1 -v ./db

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/flowlake/flowlake/bench/peer"
 	"github.com/flowlake/flowlake/bench/workload"
@@ -26,8 +27,12 @@ const ourName = "flowlake"
 // the kernel counts a parent's peak memory as its child's.
 const (
 	phaseChunks = "chunks"    // write the rows as files for the peers
+	phaseBodies = "bodies"    // write the rows as requests of remote write
 	phaseTraces = "trace-ids" // find Repeat trace ids
 )
+
+// phaseTimeout ends a phase that hangs: none takes as long.
+const phaseTimeout = 20 * time.Minute
 
 // prepared is what a child answers to the phases above.
 type prepared struct {
@@ -49,6 +54,10 @@ func child(ctx context.Context, job string, out io.Writer) error {
 		var p prepared
 		p.Files, p.Columns, err = peer.WriteChunks(s, s.Dir)
 		answer = p
+	case phaseBodies:
+		var p prepared
+		p.Files, err = peer.WriteRequests(s, s.Dir)
+		answer = p
 	case phaseTraces:
 		var p prepared
 		p.TraceIDs, err = workload.TraceIDs(s, s.Repeat)
@@ -69,9 +78,11 @@ func start(ctx context.Context, s workload.Spec, python string, answer any) (rss
 	if err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, phaseTimeout)
+	defer cancel()
 	var cmd *exec.Cmd
 	if python != "" {
-		cmd = exec.CommandContext(ctx, python, "-c", peer.Script, string(job))
+		cmd = exec.CommandContext(ctx, python, "-c", peer.Script(), string(job))
 	} else {
 		self, err := os.Executable()
 		if err != nil {

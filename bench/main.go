@@ -44,25 +44,29 @@ func exit(err error) int {
 var errUsage = errors.New("wrong command line")
 
 func usage(w io.Writer, flags *flag.FlagSet) {
-	fmt.Fprint(w, "Usage: go run ./bench WORKLOAD [--rows N] [--rate N] [--peers chdb,duckdb] [--data DIR] [--json]\n\nWorkloads:\n")
+	fmt.Fprint(w, "Usage: go run ./bench WORKLOAD [--rows N] [--rate N | --seconds N] [--peers chdb,duckdb] [--data DIR] [--out FILE] [--json]\n\nWorkloads:\n")
 	for _, k := range workload.Kinds() {
 		fmt.Fprintf(w, "  %-8s %s (%d rows)\n", k.Name, k.Doc, k.Rows)
 	}
 	fmt.Fprint(w, "\nOptions:\n")
 	flags.SetOutput(w)
 	flags.PrintDefaults()
-	fmt.Fprintf(w, "\nThe environment variable %s names the Python for the peers; the default is python3. Peers that it does not\nhave are installed into an environment in the user's cache folder.\n", peer.PythonEnv)
+	fmt.Fprintf(w, "\nThe environment variable %s names the Python for the peers; the default is python3. What is not there is fetched\ninto the user's cache folder.\n", peer.PythonEnv)
 }
 
 // options are what the command line says.
 type options struct {
-	kind  workload.Kind
-	rows  int
-	rate  int
-	peers []string
-	data  string
-	seed  uint64
-	json  bool
+	kind workload.Kind
+	rows int
+	rate int
+	// seconds is how long an ingest goes on; 0: until all rows are written
+	seconds int
+	out     string // a file for the results in words
+	peers   []string
+	data    string
+	seed    uint64
+	json    bool
+	list    bool // only name the workloads
 }
 
 // parse reads the command line; options may come before and after the workload.
@@ -73,9 +77,12 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.SetOutput(io.Discard)
 	flags.IntVar(&o.rows, "rows", 0, "`number` of rows; 0 means the workload's default")
 	flags.IntVar(&o.rate, "rate", 0, "of ingest: `rows` offered per second; 0 means as many as are taken")
+	flags.IntVar(&o.seconds, "seconds", 0, "of ingest: how many `seconds` of flows are written at full speed, whatever --rows says")
+	flags.StringVar(&o.out, "out", "", "a `file` for the results in words (Markdown), besides what is printed")
 	flags.StringVar(&peers, "peers", strings.Join(peer.Names(), ","), "the other `systems`, by comma; empty or none for none")
 	flags.StringVar(&o.data, "data", "", "`folder` for the files, which are left there; default a temporary one")
 	flags.Uint64Var(&o.seed, "seed", 1, "chooses the rows: equal seeds give equal rows")
+	flags.BoolVar(&o.list, "list", false, "print the names of the workloads and do nothing")
 	flags.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 	var names []string
 	for {
@@ -90,6 +97,9 @@ func parse(args []string, out io.Writer) (options, error) {
 		}
 		names, args = append(names, args[0]), args[1:]
 	}
+	if o.list {
+		return o, nil
+	}
 	if len(names) != 1 {
 		return o, fmt.Errorf("%w: name one workload, not %d", errUsage, len(names))
 	}
@@ -103,8 +113,14 @@ func parse(args []string, out io.Writer) (options, error) {
 	if o.rate < 0 || o.rate > 0 && o.kind.Name != "ingest" {
 		return o, fmt.Errorf("%w: --rate %d: it is a number of rows per second, of the workload ingest only", errUsage, o.rate)
 	}
+	if o.seconds < 0 || o.seconds > 0 && (o.kind.Name != "ingest" || o.rate > 0) {
+		return o, fmt.Errorf("%w: --seconds %d: it is of the workload ingest without --rate", errUsage, o.seconds)
+	}
 	if o.rows == 0 {
 		o.rows = o.kind.Rows
+	}
+	if o.seconds > 0 || o.rate > 0 {
+		o.kind.Tables = o.kind.Tables[:1]
 	}
 	for name := range strings.SplitSeq(peers, ",") {
 		if name = strings.TrimSpace(name); name == "" || name == "none" {
@@ -124,6 +140,12 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if o.list {
+		for _, k := range workload.Kinds() {
+			fmt.Fprintln(out, k.Name)
+		}
+		return nil
+	}
 	dir := o.data
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "flowlake-bench-"); err != nil {
@@ -137,6 +159,11 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	report, err := r.run(ctx)
 	if err != nil {
 		return err
+	}
+	if o.out != "" {
+		if err := report.write(o.out, args); err != nil {
+			return err
+		}
 	}
 	if o.json {
 		return json.NewEncoder(out).Encode(report)

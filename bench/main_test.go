@@ -27,7 +27,8 @@ func TestMain(m *testing.M) {
 
 // keys are what each entry of a report must have.
 var keys = map[string]map[string][]string{
-	"ingest": {"flowlake": {"cpu_s", "disk_bytes", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"}},
+	"ingest": {"flowlake": {"cpu_s", "disk_bytes", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"},
+		"flowlake.samples": {"cpu_s", "disk_bytes", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"}},
 	"size": {
 		"flowlake": {"disk_bytes", "rows"}, "flowlake.flush": {"disk_bytes", "rows"},
 		"flowlake.spans": {"disk_bytes", "rows"}, "flowlake.spans.flush": {"disk_bytes", "rows"},
@@ -97,6 +98,36 @@ func TestRateIsKept(t *testing.T) {
 	}
 }
 
+// TestSustained: rows come for as long as is said, and the backlog is told.
+func TestSustained(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "results", "x.md")
+	var out, log bytes.Buffer
+	if err := run(context.Background(), []string{"ingest", "--seconds", "1", "--rows", "20000", "--peers", "none", "--out", file}, &out, &log); err != nil {
+		t.Fatalf("%v\n%s", err, &log)
+	}
+	md, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"in the head", "not merged", "write amplification", "us a row", "| flowlake |", "`go run ./bench ingest --seconds 1 --rows 20000 --peers none`"} {
+		if !strings.Contains(string(md), want) {
+			t.Errorf("the results do not have %q:\n%s", want, md)
+		}
+	}
+	if strings.Contains(out.String(), ".samples") {
+		t.Errorf("samples have no part in it:\n%s", &out)
+	}
+}
+
+// TestEveryWorkloadIsExplained: its results say what was measured and what is not equal.
+func TestEveryWorkloadIsExplained(t *testing.T) {
+	for _, k := range workload.Kinds() {
+		if a := about[k.Name]; a.what == "" || a.ratio == "" || a.equal == "" {
+			t.Errorf("%s: %+v", k.Name, a)
+		}
+	}
+}
+
 func TestPeerThatCannotBeHadIsSkipped(t *testing.T) {
 	t.Setenv(peer.PythonEnv, filepath.Join(t.TempDir(), "no-python"))
 	var out, log bytes.Buffer
@@ -106,7 +137,7 @@ func TestPeerThatCannotBeHadIsSkipped(t *testing.T) {
 	if !strings.Contains(log.String(), "duckdb is skipped: find Python") {
 		t.Errorf("no reason is given:\n%s", &log)
 	}
-	if !strings.Contains(out.String(), "flowlake") || strings.Contains(out.String(), "duckdb") {
+	if !strings.Contains(out.String(), "flowlake  1000") || strings.Contains(out.String(), "duckdb  ") || !strings.Contains(out.String(), "duckdb is skipped") {
 		t.Errorf("got\n%s", &out)
 	}
 }
@@ -125,15 +156,18 @@ func TestHelp(t *testing.T) {
 
 func TestWrongCommandLines(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                      "name one workload, not 0",
-		"scan size":             "name one workload, not 2",
-		"walk":                  `no workload "walk"`,
-		"scan --rows -5":        "negative",
-		"ingest --rate -1":      "rows per second",
-		"scan --rate 1000":      "of the workload ingest only",
-		"scan --rows x":         "invalid value",
-		"scan --peers postgres": `no peer "postgres"; there are chdb, duckdb`,
-		"scan --colour":         "not defined: -colour",
+		"":                               "name one workload, not 0",
+		"scan size":                      "name one workload, not 2",
+		"walk":                           `no workload "walk"`,
+		"scan --rows -5":                 "negative",
+		"ingest --rate -1":               "rows per second",
+		"scan --rate 1000":               "of the workload ingest only",
+		"scan --rows x":                  "invalid value",
+		"scan --peers postgres":          `no peer "postgres"; there are chdb, duckdb, questdb, victoriametrics`,
+		"ingest --seconds -1":            "of the workload ingest",
+		"ingest --seconds 1 --rate 1000": "without --rate",
+		"scan --seconds 1":               "of the workload ingest",
+		"scan --colour":                  "not defined: -colour",
 	} {
 		err := run(context.Background(), strings.Fields(args), &bytes.Buffer{}, &bytes.Buffer{})
 		if !errors.Is(err, errUsage) || !strings.Contains(err.Error(), want) {

@@ -25,6 +25,8 @@ type report struct {
 	// Ratio is ours over the best peer, of what the workload is about: rows per second (more is better), bytes,
 	// milliseconds or, at a given rate, CPU time (less is better). It is left out where there is no peer.
 	Ratio float64 `json:"ratio,omitempty"`
+
+	notes []string // what was found besides, for people
 }
 
 // system is what was measured of one. What does not apply is 0 and left out.
@@ -101,25 +103,50 @@ func ratio(kind string, systems map[string]system, peers []string) float64 {
 	return round(ours/best, 4)
 }
 
-// table prints the report for people.
-func (r *report) table(out io.Writer) error {
-	fmt.Fprintf(out, "%s, commit %s\n%s\n\n", r.Workload, r.Commit, r.Machine)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "system\trows\trows/s\tCPU s\tpeak MiB\tdisk MiB\tB/row\tp50 ms\tp99 ms\t")
+// heads are the titles of table and Markdown.
+var heads = []string{"system", "rows", "rows/s", "CPU s", "CPU us/row", "peak MiB", "disk MiB", "B/row", "p50 ms", "p99 ms"}
+
+// lines are the rows of the table, ours first.
+func (r *report) lines() [][]string {
 	num := func(format string, v float64) string {
 		if v == 0 {
 			return ""
 		}
 		return fmt.Sprintf(format, v)
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Systems)) {
+	names := slices.SortedFunc(maps.Keys(r.Systems), func(a, b string) int {
+		if x, y := strings.HasPrefix(a, ourName), strings.HasPrefix(b, ourName); x != y {
+			if x {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a, b)
+	})
+	var out [][]string
+	for _, name := range names {
 		s := r.Systems[name]
-		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, s.Rows, num("%.0f", s.RowsPerS), num("%.2f", s.CPU),
-			num("%.0f", float64(s.PeakRSS)/(1<<20)), num("%.1f", float64(s.Disk)/(1<<20)), num("%.2f", float64(s.Disk)/float64(max(1, s.Rows))),
-			num("%.2f", s.P50), num("%.2f", s.P99))
+		rows := float64(max(1, s.Rows))
+		out = append(out, []string{name, fmt.Sprint(s.Rows), num("%.0f", s.RowsPerS), num("%.3g", s.CPU), num("%.3g", s.CPU*1e6/rows),
+			num("%.0f", float64(s.PeakRSS)/(1<<20)), num("%.1f", float64(s.Disk)/(1<<20)), num("%.2f", float64(s.Disk)/rows),
+			num("%.2f", s.P50), num("%.2f", s.P99)})
+	}
+	return out
+}
+
+// table prints the report for people.
+func (r *report) table(out io.Writer) error {
+	fmt.Fprintf(out, "%s, commit %s\n%s\n\n", r.Workload, r.Commit, r.Machine)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for _, line := range append([][]string{heads}, r.lines()...) {
+		fmt.Fprintln(w, strings.Join(line, "\t")+"\t")
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	fmt.Fprintln(out)
+	for _, n := range r.notes {
+		fmt.Fprintln(out, n)
 	}
 	if r.Ratio == 0 {
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -21,7 +22,8 @@ const (
 
 // participant is a system that takes part.
 type participant struct {
-	name, python string // python is empty for Flowlake
+	name  string
+	tools peer.Tools // of a peer
 }
 
 // runner carries a workload out.
@@ -33,7 +35,8 @@ type runner struct {
 	// answers to the queries of a measurement, and who gave them
 	answers  map[string][]string
 	answerer map[string]string
-	chunks   map[string]prepared // by table
+	chunks   map[string]prepared // by table and form
+	notes    []string
 }
 
 func newRunner(o options, dir string, log io.Writer) *runner {
@@ -42,27 +45,31 @@ func newRunner(o options, dir string, log io.Writer) *runner {
 
 func (r *runner) say(format string, args ...any) { fmt.Fprintf(r.log, format+"\n", args...) }
 
+// note says something that belongs into the results too.
+func (r *runner) note(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	r.notes = append(r.notes, line)
+	r.say("%s", line)
+}
+
 // run measures all systems, ours first. A peer that cannot be had or fails is left out, which is said; when we fail, all is.
 func (r *runner) run(ctx context.Context) (*report, error) {
-	var took []string
 	if err := r.system(ctx, participant{name: ourName}); err != nil {
 		return nil, err
 	}
+	var took []string
 	for _, name := range r.o.peers {
-		python, err := peer.Python(ctx, name, r.log)
-		if err == nil {
-			err = r.system(ctx, participant{name, python})
-		}
-		var wrong *wrongAnswer
-		if errors.As(err, &wrong) || ctx.Err() != nil {
-			return nil, errors.Join(err, ctx.Err())
-		}
-		if err != nil {
-			for _, suffix := range []string{"", ".spans", ".samples", ".flush", ".spans.flush", ".samples.flush", ".log"} {
-				delete(r.systems, name+suffix) // half a measurement is none
-			}
-			r.say("%s is skipped: %v", name, err)
+		if !slices.ContainsFunc(r.o.kind.Tables, func(table string) bool { return peer.Applies(name, r.o.kind.Name, table) }) {
+			r.note("%s has no part in it", name)
 			continue
+		}
+		tools, err := peer.Find(ctx, name, r.log)
+		if err != nil {
+			r.note("%s is skipped: %v", name, err)
+			continue
+		}
+		if err := r.system(ctx, participant{name, tools}); err != nil {
+			return nil, err
 		}
 		took = append(took, name)
 	}
@@ -70,26 +77,41 @@ func (r *runner) run(ctx context.Context) (*report, error) {
 	if r.o.rate > 0 {
 		about = atRate
 	}
-	return &report{Workload: r.o.kind.Name, Commit: commit(), Machine: machine(), Systems: r.systems, Ratio: ratio(about, r.systems, took)}, nil
+	return &report{Workload: r.o.kind.Name, Commit: commit(), Machine: machine(), Systems: r.systems,
+		Ratio: ratio(about, r.systems, took), notes: r.notes}, nil
 }
 
-// system puts one system to the workload.
+// system puts one system to the workload. A table with which a peer fails is left out; that is not an error, a wrong answer is.
 func (r *runner) system(ctx context.Context, p participant) error {
 	for i, table := range r.o.kind.Tables {
+		if p.name != ourName && !peer.Applies(p.name, r.o.kind.Name, table) {
+			continue
+		}
 		s := r.o.kind.Spec(table, r.o.rows, r.o.seed)
 		if s.Rows != r.o.rows && p.name == ourName && i == 0 {
 			r.say("%d rows: whole chunks of %d", s.Rows, s.ChunkRows)
 		}
 		s.System, s.Dir = p.name, filepath.Join(r.dir, p.name, table)
-		if err := r.forPeer(ctx, p, &s); err != nil {
-			return err
-		}
 		name := p.name
 		if i > 0 {
 			name += "." + table
 		}
-		if err := r.phases(ctx, p, s, name); err != nil {
-			return err
+		err := r.forPeer(ctx, p, &s)
+		if err == nil {
+			err = r.phases(ctx, p, s, name)
+		}
+		if r.o.data == "" { // the next ones need the room
+			err = errors.Join(err, os.RemoveAll(filepath.Join(r.dir, p.name)))
+		}
+		var wrong *wrongAnswer
+		if err != nil && (p.name == ourName || errors.As(err, &wrong) || ctx.Err() != nil) {
+			return errors.Join(err, ctx.Err())
+		}
+		if err != nil {
+			for _, suffix := range []string{"", ".flush", ".log"} {
+				delete(r.systems, name+suffix) // half a measurement is none
+			}
+			r.note("%s is skipped: %v", name, err)
 		}
 	}
 	return nil
@@ -97,30 +119,33 @@ func (r *runner) system(ctx context.Context, p participant) error {
 
 // forPeer adds to a spec what peers need: the rows as files, which are written once, and how the table is made.
 func (r *runner) forPeer(ctx context.Context, p participant, s *workload.Spec) error {
-	if p.python == "" {
+	if p.name == ourName {
 		return nil
 	}
-	made, ok := r.chunks[s.Table]
+	phase, key := phaseChunks, s.Table
+	if p.name == peer.VictoriaMetrics {
+		phase, key = phaseBodies, key+" bodies"
+		s.ChunkRows = min(s.ChunkRows, workload.BatchRows)
+	}
+	made, ok := r.chunks[key]
 	if !ok {
-		r.say("write %d rows of %s for the peers", s.Pool, s.Table)
+		r.say("write %d rows of %s for %s", s.Pool, s.Table, p.name)
 		c := *s
-		c.System, c.Phase, c.Dir = ourName, phaseChunks, filepath.Join(r.dir, "rows")
+		c.System, c.Phase, c.Dir = ourName, phase, filepath.Join(r.dir, "rows", key)
 		if _, err := start(ctx, c, "", &made); err != nil {
 			return err
 		}
-		r.chunks[s.Table] = made
+		r.chunks[key] = made
 	}
-	var err error
-	s.Chunks = made.Files
-	s.Create, s.Columns, s.Times, err = peer.Describe(p.name, s.Table, made.Columns)
-	return err
+	s.Chunks, s.Program = made.Files, p.tools.Program
+	return peer.Describe(s, made.Columns)
 }
 
 // phases carries the workload out over one table; what is measured goes to r.systems[name].
 func (r *runner) phases(ctx context.Context, p participant, s workload.Spec, name string) error {
 	switch r.o.kind.Name {
 	case "ingest":
-		s.Rate = r.o.rate
+		s.Rate, s.Seconds = r.o.rate, r.o.seconds
 		_, err := r.measure(ctx, p, s, workload.PhaseIngest, name)
 		return err
 	case "size":
@@ -149,8 +174,8 @@ func (r *runner) phases(ctx context.Context, p participant, s workload.Spec, nam
 		if err := r.loaded(ctx, p, s, workload.PhaseLoad, workload.PhaseStart, name); err != nil {
 			return err
 		}
-		if p.name == "chdb" {
-			r.say("chdb has no log: it does not start from one")
+		if p.name != ourName && p.name != peer.DuckDB {
+			r.note("%s keeps no rows in a log: it does not start from one", p.name)
 			return nil
 		}
 		s.Dir += "-log"
@@ -163,7 +188,7 @@ func (r *runner) phases(ctx context.Context, p participant, s workload.Spec, nam
 func (r *runner) loaded(ctx context.Context, p participant, s workload.Spec, load, phase, name string) error {
 	s.Phase = load
 	began := time.Now()
-	if _, err := start(ctx, s, p.python, &workload.Outcome{}); err != nil {
+	if _, err := start(ctx, s, p.tools.Python, &workload.Outcome{}); err != nil {
 		return err
 	}
 	r.say("%s: loaded %d rows of %s in %.1f s", p.name, s.Rows, s.Table, time.Since(began).Seconds())
@@ -182,15 +207,18 @@ func (r *runner) measure(ctx context.Context, p participant, s workload.Spec, ph
 	var peak int64
 	for range times {
 		var out workload.Outcome
-		rss, err := start(ctx, s, p.python, &out)
+		rss, err := start(ctx, s, p.tools.Python, &out)
 		if err != nil {
 			return nil, err
 		}
-		if out.Rows != int64(s.Rows) {
+		if out.Rows != int64(s.Rows) && s.Seconds == 0 {
 			return nil, fmt.Errorf("%s %s: %d rows, not %d", p.name, phase, out.Rows, s.Rows)
 		}
 		if err := r.agree(p.name, s, out.Answers); err != nil {
 			return nil, err
+		}
+		for _, line := range out.Notes {
+			r.note("%s: %s", name, line)
 		}
 		peak = max(peak, rss)
 		out.Millis = append(all.Millis, out.Millis...)

@@ -22,6 +22,8 @@ type Column struct {
 	Nullable bool
 	// Few says that values repeat often enough for a dictionary.
 	Few bool
+	// Distinct is the number of different texts among the first rows.
+	Distinct int
 	// source is the column of our table; key is the tag, where source is a tag set.
 	source int
 	key    string
@@ -44,11 +46,15 @@ func columns(b *batch.Batch) ([]Column, error) {
 				return nil, fmt.Errorf("column %s: %w", c.Name, err)
 			}
 			for _, k := range keys {
-				out = append(out, Column{Name: c.Name + "_" + k, Type: schema.Varchar, Few: true, source: i, key: k})
+				out = append(out, Column{Name: c.Name + "_" + k, Type: schema.Varchar, Few: true, Distinct: v.Dict.Len(), source: i, key: k})
 			}
 		default:
-			few := v == nil || v.Dict != nil && v.Dict.Len() <= b.N/4
-			out = append(out, Column{Name: c.Name, Type: c.Type, Nullable: c.Nullable, Few: few, source: i})
+			distinct := 0
+			if v != nil {
+				distinct = v.Dict.Len()
+			}
+			few := v == nil || v.Dict != nil && distinct <= b.N/4
+			out = append(out, Column{Name: c.Name, Type: c.Type, Nullable: c.Nullable, Few: few, Distinct: distinct, source: i})
 		}
 	}
 	// a Parquet group has its fields by name

@@ -3,12 +3,17 @@ package peer
 import (
 	"bytes"
 	"context"
+	"math"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/snappy"
 	"github.com/parquet-go/parquet-go"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/flowlake/flowlake/bench/workload"
 	"github.com/flowlake/flowlake/db/tags"
@@ -75,20 +80,22 @@ func TestCreate(t *testing.T) {
 		{"duckdb", "flows", "time TIMESTAMP_NS"},
 		{"duckdb", "spans", "CREATE INDEX spans_trace_id"},
 		{"duckdb", "samples", "value DOUBLE"},
+		{"questdb", "flows", "server_tags_pod SYMBOL"},
+		{"questdb", "flows", "TIMESTAMP(time) PARTITION BY HOUR WAL"},
 	} {
 		_, cols, err := WriteChunks(workload.Spec{Table: c.table, Pool: 500, ChunkRows: 500}, t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
-		create, names, times, err := Describe(c.system, c.table, cols)
-		if err != nil {
+		s := workload.Spec{System: c.system, Table: c.table}
+		if err := Describe(&s, cols); err != nil {
 			t.Fatal(err)
 		}
-		if sql := strings.Join(create, ";\n"); !strings.Contains(sql, c.has) {
+		if sql := strings.Join(s.Create, ";\n"); !strings.Contains(sql, c.has) {
 			t.Errorf("%s %s has no %q:\n%s", c.system, c.table, c.has, sql)
 		}
-		if len(names) != len(cols) || len(times) == 0 {
-			t.Errorf("%s %s: %d names, times %q", c.system, c.table, len(names), times)
+		if len(s.Columns) != len(cols) || len(s.Times) == 0 || (len(s.IDs) == 0) != (c.table == "samples") {
+			t.Errorf("%s %s: %d names, times %q, ids %q", c.system, c.table, len(s.Columns), s.Times, s.IDs)
 		}
 	}
 	if _, err := Create("postgres", "flows", nil); err == nil {
@@ -101,7 +108,83 @@ func TestCreate(t *testing.T) {
 
 func TestPythonThatIsNotThere(t *testing.T) {
 	t.Setenv(PythonEnv, filepath.Join(t.TempDir(), "python"))
-	if _, err := Python(context.Background(), "duckdb", &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), PythonEnv) {
-		t.Errorf("got %v", err)
+	for _, name := range Names() {
+		if _, err := Find(context.Background(), name, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), PythonEnv) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestRequestsHoldTheSamples decodes the requests with a decoder of their own and compares them with the rows.
+func TestRequestsHoldTheSamples(t *testing.T) {
+	s := workload.Spec{Table: "samples", Rows: 3 * workload.BatchRows, Pool: workload.BatchRows, ChunkRows: workload.BatchRows, Seed: 4, ShiftNanos: 15e9}
+	files, err := WriteRequests(s, t.TempDir())
+	if err != nil || len(files) != 3 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	g, err := workload.NewGenerator(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := g.Next()
+	at, values, sets := b.Cols[b.Table.TimeColumn].I64, b.Cols[b.Table.MustColumn("value")].F64, b.Cols[b.Table.MustColumn("tags")]
+	for round, file := range files {
+		packed, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := snappy.Decode(nil, packed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := 0
+		fields(t, body, func(_ protowire.Number, _ uint64, series []byte) {
+			var set []tags.Tag
+			var got []uint64 // value, milliseconds
+			fields(t, series, func(n protowire.Number, _ uint64, v []byte) {
+				if n == 2 {
+					fields(t, v, func(_ protowire.Number, v uint64, _ []byte) { got = append(got, v) })
+					return
+				}
+				var label []string
+				fields(t, v, func(_ protowire.Number, _ uint64, v []byte) { label = append(label, string(v)) })
+				set = append(set, tags.Tag{Key: label[0], Value: label[1]})
+			})
+			want := []uint64{math.Float64bits(values[i]), uint64(at[i]/1e6) + uint64(round)*15e3}
+			if !slices.Equal(got, want) || string(tags.AppendSet(nil, set...)) != string(sets.Bytes(i)) {
+				t.Fatalf("round %d series %d: %v, want %v", round, i, got, want)
+			}
+			i++
+		})
+		if i != b.N {
+			t.Fatalf("%d series", i)
+		}
+	}
+}
+
+// fields calls f for each field of a message: a number or bytes.
+func fields(t *testing.T, msg []byte, f func(n protowire.Number, v uint64, b []byte)) {
+	t.Helper()
+	for len(msg) > 0 {
+		num, kind, n := protowire.ConsumeTag(msg)
+		if n < 0 {
+			t.Fatal(protowire.ParseError(n))
+		}
+		msg = msg[n:]
+		var v uint64
+		var b []byte
+		switch kind {
+		case protowire.VarintType:
+			v, n = protowire.ConsumeVarint(msg)
+		case protowire.Fixed64Type:
+			v, n = protowire.ConsumeFixed64(msg)
+		default:
+			b, n = protowire.ConsumeBytes(msg)
+		}
+		if n < 0 {
+			t.Fatal(protowire.ParseError(n))
+		}
+		msg = msg[n:]
+		f(num, v, b)
 	}
 }

@@ -28,6 +28,15 @@ def evict(folder):
             os.close(fd)
 
 
+def again(spec, later, other, cycle):
+    """The columns of a row of the pool that comes again: times are later, ids are others."""
+    out = []
+    for c in spec["columns"]:
+        form = later if c in spec["times"] else other if c in spec.get("ids", []) else "{c}"
+        out.append(form.format(c=c) if cycle else c)
+    return ", ".join(out)
+
+
 class Chdb:
     logs = False  # an insert makes a part at once: there is no log to leave rows in
 
@@ -56,11 +65,9 @@ class Chdb:
         self.run(f"CREATE TABLE src_{i} AS {table} ENGINE = Memory")
         self.run(f"INSERT INTO src_{i} ({columns}) SELECT {columns} FROM file('{path}', Parquet)")
 
-    def insert(self, i, shift):
+    def insert(self, i, shift, flip):
         table, columns = self.spec["table"], ", ".join(self.spec["columns"])
-        later = ", ".join(
-            f"addNanoseconds({c}, {shift}) AS {c}" if shift and c in self.spec["times"] else c for c in self.spec["columns"]
-        )
+        later = again(self.spec, f"addNanoseconds({{c}}, {shift}) AS {{c}}", f"bitXor({{c}}, {flip}) AS {{c}}", shift)
         self.run(f"INSERT INTO {table} ({columns}) SELECT {later} FROM src_{i}")
 
     def unstage(self, i):
@@ -92,6 +99,7 @@ class Duckdb:
         os.makedirs(self.spec["dir"], exist_ok=True)
         self.path = os.path.join(self.spec["dir"], "bench.duckdb")
         self.db = duckdb.connect(self.path)
+        self.db.execute("SET enable_progress_bar = false")  # it would be printed among the results
 
     def close(self):
         self.db.close()
@@ -105,12 +113,9 @@ class Duckdb:
     def stage(self, i, path):
         self.db.execute(f"CREATE TEMP TABLE src_{i} AS SELECT * FROM read_parquet('{path}')")
 
-    def insert(self, i, shift):
+    def insert(self, i, shift, flip):
         table, columns = self.spec["table"], ", ".join(self.spec["columns"])
-        later = ", ".join(
-            f"make_timestamp_ns(epoch_ns({c}) + {shift})" if shift and c in self.spec["times"] else c
-            for c in self.spec["columns"]
-        )
+        later = again(self.spec, f"make_timestamp_ns(epoch_ns({{c}}) + {shift})", f"xor({{c}}, {flip})", shift)
         self.db.execute(f"INSERT INTO {table} ({columns}) SELECT {later} FROM src_{i}")
 
     def unstage(self, i):
@@ -131,11 +136,13 @@ class Duckdb:
 
 
 class Meter:
-    def __init__(self):
+    def __init__(self, peer):
+        self.peer = peer
         self.began, self.used = time.perf_counter(), self.cpu()
 
-    @staticmethod
-    def cpu():
+    def cpu(self):
+        if isinstance(self.peer, Server):
+            return self.peer.cpu()
         u = resource.getrusage(resource.RUSAGE_SELF)
         return u.ru_utime + u.ru_stime
 
@@ -153,15 +160,18 @@ def timed(out, fn, *args, began=None):
     return answer
 
 
+ID_SHIFT = 40  # as workload.idShift
+
+
 def write(peer, spec, out, pooled):
     """Inserts all rows, chunk by chunk; each chunk is a table in memory before the clock of its insert starts."""
     chunks = spec["chunks"]
     if pooled:
         for i, path in enumerate(chunks):
             peer.stage(i, path)
-    meter = Meter()
+    meter = Meter(peer)
     given = n = 0
-    while given < spec["rows"]:
+    while time.perf_counter() < meter.began + spec["seconds"] if spec.get("seconds") else given < spec["rows"]:
         cycle, i = divmod(n, len(chunks))
         if not pooled:
             peer.stage(i, chunks[i])
@@ -169,7 +179,7 @@ def write(peer, spec, out, pooled):
         if spec.get("rate"):
             due = meter.began + given / spec["rate"]
             time.sleep(max(0, due - time.perf_counter()))
-        timed(out, peer.insert, i, cycle * spec["shift_nanos"], began=due)
+        timed(out, peer.insert, i, cycle * spec["shift_nanos"], cycle << ID_SHIFT, began=due)
         if not pooled:
             peer.unstage(i)
         given, n = given + spec["chunk_rows"], n + 1
@@ -211,7 +221,7 @@ def scan(peer, spec, out):
     peer.open()
     sql = spec["queries"][0]
     out["answers"].append(peer.ask(sql))
-    meter = Meter()
+    meter = Meter(peer)
     for _ in range(spec["repeat"]):
         timed(out, peer.ask, sql)
     meter.stop(out)
@@ -221,7 +231,7 @@ def needle(peer, spec, out):
     for sql in spec["queries"]:
         evict(spec["dir"])
         peer.open()
-        meter = Meter()
+        meter = Meter(peer)
         out["answers"].append(timed(out, peer.ask, sql))
         meter.stop(out)
         peer.close()
@@ -229,7 +239,7 @@ def needle(peer, spec, out):
 
 def start(peer, spec, out):
     evict(spec["dir"])
-    meter = Meter()
+    meter = Meter(peer)
 
     def begin():
         peer.open()
@@ -241,11 +251,17 @@ def start(peer, spec, out):
 
 def main():
     spec = json.loads(sys.argv[1])
-    peer = {"chdb": Chdb, "duckdb": Duckdb}[spec["system"]](spec)
-    __import__(spec["system"])  # loading the library is not part of any phase
+    peers = {"chdb": Chdb, "duckdb": Duckdb, "questdb": Questdb, "victoriametrics": Victoriametrics}
+    peer = peers[spec["system"]](spec)
+    if not isinstance(peer, Server):
+        __import__(spec["system"])  # loading the library is not part of any phase
     out = {"rows": spec["rows"], "seconds": 0, "cpu_s": 0, "millis": [], "answers": []}
     phases = {"ingest": ingest, "size": size, "load": load, "load-log": load, "scan": scan, "needle": needle, "start": start}
-    phases[spec["phase"]](peer, spec, out)
+    try:
+        phases[spec["phase"]](peer, spec, out)
+    finally:
+        if isinstance(peer, Server):
+            peer.stop()
     print(json.dumps(out), flush=True)
     os._exit(0)  # what is to stay in a log stays there
 

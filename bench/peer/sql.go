@@ -2,8 +2,10 @@ package peer
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 
+	"github.com/flowlake/flowlake/bench/workload"
 	"github.com/flowlake/flowlake/db/schema"
 )
 
@@ -16,7 +18,10 @@ var sortKeys = map[string]string{
 
 // Create is the statements that make the table of a peer.
 func Create(system, table string, cols []Column) ([]string, error) {
-	typed := map[string]func(*Column) string{"chdb": (*Column).clickhouse, "duckdb": (*Column).duckdb}[system]
+	if system == VictoriaMetrics { // series come into being with their first sample
+		return nil, nil
+	}
+	typed := map[string]func(*Column) string{ClickHouse: (*Column).clickhouse, DuckDB: (*Column).duckdb, QuestDB: (*Column).questdb}[system]
 	if typed == nil {
 		return nil, fmt.Errorf("no tables are known for %q", system)
 	}
@@ -24,7 +29,10 @@ func Create(system, table string, cols []Column) ([]string, error) {
 	for i := range cols {
 		defs = append(defs, cols[i].Name+" "+typed(&cols[i]))
 	}
-	if system == "duckdb" {
+	if system == QuestDB {
+		return []string{fmt.Sprintf("CREATE TABLE %s (%s) TIMESTAMP(time) PARTITION BY HOUR WAL", table, strings.Join(defs, ", "))}, nil
+	}
+	if system == DuckDB {
 		out := []string{fmt.Sprintf("CREATE TABLE %s (%s)", table, strings.Join(defs, ", "))}
 		if table == "spans" {
 			out = append(out, "CREATE INDEX spans_trace_id ON spans (trace_id)")
@@ -85,14 +93,37 @@ func (c *Column) duckdb() string {
 	return "VARCHAR"
 }
 
-// Describe sets what a peer must know of its table: the statements, the columns, and those that are times.
-func Describe(system, table string, cols []Column) (create, names, times []string, err error) {
+func (c *Column) questdb() string {
+	switch c.Type {
+	case schema.Boolean:
+		return "BOOLEAN"
+	case schema.Integer:
+		return "INT"
+	case schema.BigInt:
+		return "LONG"
+	case schema.Double:
+		return "DOUBLE"
+	case schema.Timestamp:
+		return "TIMESTAMP_NS"
+	}
+	if c.Few { // its makers ask for room for all values, which are more than those of the first rows
+		return fmt.Sprintf("SYMBOL CAPACITY %d", max(256, 8<<bits.Len(uint(c.Distinct))))
+	}
+	return "VARCHAR"
+}
+
+// Describe sets what a peer must know of its table: the statements, the columns, and those that are times and ids.
+func Describe(s *workload.Spec, cols []Column) (err error) {
+	s.Columns, s.Times, s.IDs = []string{}, []string{}, []string{}
 	for i := range cols {
-		names = append(names, cols[i].Name)
+		s.Columns = append(s.Columns, cols[i].Name)
 		if cols[i].Type == schema.Timestamp {
-			times = append(times, cols[i].Name)
+			s.Times = append(s.Times, cols[i].Name)
+		}
+		if workload.IsID(cols[i].Name) {
+			s.IDs = append(s.IDs, cols[i].Name)
 		}
 	}
-	create, err = Create(system, table, cols)
-	return create, names, times, err
+	s.Create, err = Create(s.System, s.Table, cols)
+	return err
 }

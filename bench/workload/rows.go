@@ -2,6 +2,8 @@ package workload
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 
 	"github.com/flowlake/flowlake/bench/gen"
 	"github.com/flowlake/flowlake/db/batch"
@@ -25,7 +27,7 @@ func NewGenerator(s Spec) (*Generator, error) {
 	case "spans":
 		g.next = gen.NewSpans(o).Next
 	case "samples":
-		g.next = gen.NewSamples(gen.SampleOptions{Seed: s.Seed}).Next
+		g.next = gen.NewSamples(gen.SampleOptions{Seed: s.Seed, Series: samplesSeries}).Next
 	default:
 		return nil, fmt.Errorf("no generator makes rows of table %q", s.Table)
 	}
@@ -76,7 +78,7 @@ func newStream(s Spec, pooled bool) (*stream, error) {
 
 // next is the next batch; nil after the last.
 func (st *stream) next() *batch.Batch {
-	if st.given >= st.s.Rows {
+	if st.given >= st.s.Rows && st.s.Seconds == 0 {
 		return nil
 	}
 	if st.pool == nil {
@@ -87,28 +89,59 @@ func (st *stream) next() *batch.Batch {
 		return b
 	}
 	cycle, k := st.given/st.s.Pool, st.given%st.s.Pool/BatchRows
-	b := later(st.pool[k], int64(cycle)*st.s.ShiftNanos)
+	b := again(st.pool[k], int64(cycle), st.s.ShiftNanos)
 	st.given += b.N
 	return b
 }
 
-// later is the batch with all its times so much later.
-func later(b *batch.Batch, nanos int64) *batch.Batch {
-	if nanos == 0 {
+// idShift says which bits of an id tell the rounds of the pool apart: high ones, so that ids that count up still do.
+const idShift = 40
+
+// IsID says whether a column holds ids that are others when the rows of a pool come again.
+func IsID(column string) bool { return column == "flow_id" || column == "id" }
+
+// again is the batch of the pool as it comes again in some cycle: its times later, its ids others.
+func again(b *batch.Batch, cycle, shiftNanos int64) *batch.Batch {
+	if cycle == 0 {
 		return b
 	}
-	out := &batch.Batch{Table: b.Table, N: b.N, Cols: append([]*batch.Vector(nil), b.Cols...)}
+	out := &batch.Batch{Table: b.Table, N: b.N, Cols: slices.Clone(b.Cols)}
 	for i, v := range b.Cols {
-		if v == nil || v.Type != schema.Timestamp {
-			continue
+		var f func(dst, src []int64)
+		switch {
+		case v == nil:
+		case v.Type == schema.Timestamp:
+			f = func(dst, src []int64) {
+				for k, t := range src {
+					dst[k] = t + cycle*shiftNanos
+				}
+			}
+		case IsID(b.Table.Columns[i].Name):
+			f = func(dst, src []int64) {
+				for k, id := range src {
+					dst[k] = id ^ cycle<<idShift
+				}
+			}
 		}
-		times := make([]int64, len(v.I64))
-		for k, t := range v.I64 {
-			times[k] = t + nanos
+		if f != nil {
+			values := make([]int64, len(v.I64))
+			f(values, v.I64)
+			out.Cols[i] = &batch.Vector{Type: v.Type, Valid: v.Valid, I64: values}
 		}
-		out.Cols[i] = &batch.Vector{Type: v.Type, Valid: v.Valid, I64: times}
 	}
 	return out
+}
+
+// Batches is all rows of a spec in order, those of the pool that come again included, in batches of up to BatchRows.
+func Batches(s Spec) (iter.Seq[*batch.Batch], error) {
+	st, err := newStream(s, s.Pool < s.Rows)
+	if err != nil {
+		return nil, err
+	}
+	return func(yield func(*batch.Batch) bool) {
+		for b := st.next(); b != nil && yield(b); b = st.next() {
+		}
+	}, nil
 }
 
 // TraceIDs are n trace ids spread over the rows of a spec of table spans.

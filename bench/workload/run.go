@@ -59,7 +59,8 @@ func (m meter) stop(o *Outcome) {
 
 func millis(since time.Time) float64 { return float64(time.Since(since).Nanoseconds()) / 1e6 }
 
-// ingest measures from the first Write until everything is in segments; what compaction does meanwhile counts.
+// ingest stores all rows until they are in segments; what compaction does meanwhile counts. With Seconds it goes on for so
+// long, and the outcome has notes of what is left to do at the beginning, in the middle and at the end.
 func ingest(ctx context.Context, s Spec) (*Outcome, error) {
 	rows, err := newStream(s, true)
 	if err != nil {
@@ -70,8 +71,16 @@ func ingest(ctx context.Context, s Spec) (*Outcome, error) {
 		return nil, err
 	}
 	out := &Outcome{}
+	b := backlog{d: d, every: time.Duration(s.Seconds) * time.Second / 6}
 	m := startMeter()
-	if err := writeAll(ctx, d, rows, out); err != nil {
+	if err := writeAll(ctx, d, rows, func(began time.Time) bool {
+		out.Millis = append(out.Millis, millis(began))
+		if s.Seconds == 0 {
+			return true
+		}
+		b.look(time.Since(m.began))
+		return time.Since(m.began) < time.Duration(s.Seconds)*time.Second
+	}); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	if err := d.Flush(ctx); err != nil {
@@ -79,6 +88,9 @@ func ingest(ctx context.Context, s Spec) (*Outcome, error) {
 	}
 	m.stop(out)
 	out.Rows = d.Metrics().Rows
+	if s.Seconds > 0 {
+		out.Notes = b.notes(out)
+	}
 	if err := d.Close(); err != nil {
 		return nil, err
 	}
@@ -86,8 +98,53 @@ func ingest(ctx context.Context, s Spec) (*Outcome, error) {
 	return out, err
 }
 
-// writeAll writes the rows, at the rate of the spec if it has one, and adds the time of each batch to out, which may be nil.
-func writeAll(ctx context.Context, d *db.DB, rows *stream, out *Outcome) error {
+// backlog watches what a database still has to do.
+type backlog struct {
+	d      *db.DB
+	every  time.Duration
+	next   time.Duration
+	stalls int64
+	lines  []string
+}
+
+// look notes the backlog when it is time for it.
+func (b *backlog) look(after time.Duration) {
+	if after < b.next {
+		return
+	}
+	b.next += b.every
+	b.lines = append(b.lines, fmt.Sprintf("after %2.0f s: %s", after.Seconds(), b.now()))
+}
+
+func (b *backlog) now() string {
+	m := b.d.Metrics()
+	var unmerged, segments int64
+	for _, s := range b.d.Segments() {
+		if s.Level == 0 {
+			unmerged += s.Rows
+			segments++
+		}
+	}
+	stalls := m.Stalls - b.stalls
+	b.stalls = m.Stalls
+	return fmt.Sprintf("%d rows written, %.0f MiB in the head, %d rows in %d segments not merged, %d segments in all, %d writes had to wait",
+		m.Rows, float64(m.HeadBytes)/(1<<20), unmerged, segments, m.Segments, stalls)
+}
+
+func (b *backlog) notes(o *Outcome) []string {
+	m := b.d.Metrics()
+	rows := float64(max(1, m.Rows))
+	return append(b.lines,
+		"at the end, flushed: "+b.now(),
+		fmt.Sprintf("CPU: %.3f us a row, on %.2f cores", o.CPU*1e6/rows, o.CPU/o.Seconds),
+		fmt.Sprintf("write amplification: each row merged %.2f times; segments written %.2f times the bytes of what was flushed, log and segments %.1f B a row",
+			float64(m.CompactedRows)/rows, float64(m.FlushedBytes+m.CompactedBytes)/float64(max(1, m.FlushedBytes)),
+			float64(m.Bytes+m.FlushedBytes+m.CompactedBytes)/rows))
+}
+
+// writeAll writes the rows, at the rate of the spec if it has one. done, which may be nil, is told when each batch was begun
+// or due, and says whether to go on.
+func writeAll(ctx context.Context, d *db.DB, rows *stream, done func(began time.Time) bool) error {
 	first, given := time.Now(), 0
 	for b := rows.next(); b != nil; b = rows.next() {
 		began := time.Now()
@@ -101,8 +158,8 @@ func writeAll(ctx context.Context, d *db.DB, rows *stream, out *Outcome) error {
 		if err := d.Write(ctx, b); err != nil {
 			return err
 		}
-		if out != nil {
-			out.Millis = append(out.Millis, millis(began))
+		if done != nil && !done(began) {
+			return nil
 		}
 	}
 	return nil

@@ -31,15 +31,20 @@ type Spec struct {
 	// Rate is how many rows per second an ingest offers; 0 is as many as are taken. Offered rows do not wait for the batch
 	// before: the time of a batch counts from when it was due.
 	Rate int `json:"rate,omitempty"`
+	// Seconds, where it is not 0, is how long an ingest goes on, whatever Rows says.
+	Seconds int `json:"seconds,omitempty"`
 	// Repeat is how often a query of a scan is asked.
 	Repeat  int      `json:"repeat,omitempty"`
 	Queries []string `json:"queries,omitempty"`
 	// For peers: files of ChunkRows rows each, the statement that makes the table, and those of its columns that the files
-	// have, with those among them that are times.
+	// have, with those among them that are times, and ids.
 	Chunks  []string `json:"chunks,omitempty"`
 	Create  []string `json:"create,omitempty"`
 	Columns []string `json:"columns,omitempty"`
 	Times   []string `json:"times,omitempty"`
+	IDs     []string `json:"ids,omitempty"`
+	// Program is the file of a peer that is not a Python package.
+	Program string `json:"program,omitempty"`
 	// ShiftNanos is how much later the rows of the pool come each time they come again.
 	ShiftNanos int64 `json:"shift_nanos"`
 }
@@ -52,6 +57,8 @@ type Outcome struct {
 	Disk      int64     `json:"disk_bytes"`  // of the table, at the end
 	FlushDisk int64     `json:"flush_bytes"` // before merging; 0 where that was not measured
 	Millis    []float64 `json:"millis"`      // of each batch or query
+	// Notes are findings in words: one line each.
+	Notes []string `json:"notes,omitempty"`
 	// Answers are the rows of each query, for comparison between systems.
 	Answers []string `json:"answers"`
 }
@@ -63,10 +70,16 @@ const (
 	ChunkRows = 64 << 10
 	// PoolRows is how many different rows a workload has that says the same rows may come again.
 	PoolRows = 512 << 10
-	// poolNanos is how much later the pool comes each time it comes again: more than it spans, in whole minutes, as flows are
-	// reported at their ends.
-	poolNanos = 120e9
+	// samplesSeries is the number of series of the table samples: each batch is a scrape of all of them.
+	samplesSeries = BatchRows
 )
+
+// poolNanos is how much later a table's pool comes each time it comes again: what it spans, for flows, which are reported at
+// the ends of minutes, in whole minutes.
+var poolNanos = map[string]int64{"flows": 120e9, "samples": PoolRows / samplesSeries * 15e9, EdgesTable: 60e9}
+
+// EdgesTable is the table of the workload rollup.
+const EdgesTable = "network_1s"
 
 // Kind is a workload by name.
 type Kind struct {
@@ -83,11 +96,11 @@ type Kind struct {
 // Kinds are the workloads there are.
 func Kinds() []Kind {
 	return []Kind{
-		{"ingest", 1 << 20, []string{"flows"}, true, "durable batches of flows, 18 tags a side, one writer"},
-		{"size", 1 << 18, []string{"flows", "spans", "samples"}, false, "bytes on disk at flush and after merging"},
-		{"scan", 1 << 19, []string{"flows"}, true, "group by two columns over all rows, warm"},
-		{"needle", 1 << 18, []string{"spans"}, false, "the spans of one trace, files cold"},
-		{"start", 1 << 18, []string{"flows"}, true, "open the folder and count its rows, files cold; again with the rows in the log"},
+		{"ingest", 4 << 20, []string{"flows", "samples"}, true, "durable batches of flows, 18 tags a side, and of samples; one writer"},
+		{"size", 1 << 20, []string{"flows", "spans", "samples"}, false, "bytes on disk at flush and after merging"},
+		{"scan", 4 << 20, []string{"flows"}, true, "group by two columns over all rows, warm"},
+		{"needle", 2 << 20, []string{"spans"}, false, "the spans of one trace, files cold"},
+		{"start", 2 << 20, []string{"flows"}, true, "open the folder and count its rows, files cold; again with the rows in the log"},
 	}
 }
 
@@ -103,7 +116,7 @@ func Named(name string) (Kind, error) {
 // Spec is the spec of a phase of the workload over a table. Rows are rounded up to whole chunks once there is more than
 // one, so that every system gets the same rows.
 func (k Kind) Spec(table string, rows int, seed uint64) Spec {
-	s := Spec{Table: table, Rows: rows, Pool: rows, ChunkRows: ChunkRows, Seed: seed, ShiftNanos: poolNanos}
+	s := Spec{Table: table, Rows: rows, Pool: rows, ChunkRows: ChunkRows, Seed: seed, ShiftNanos: poolNanos[table]}
 	if rows <= ChunkRows {
 		s.ChunkRows = rows
 	} else {

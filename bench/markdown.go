@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// write writes the report as Markdown to a file, which appears whole or not at all.
+func (r *report) write(path string, args []string) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Workload %s\n\n%s\n\n", r.Workload, about[r.Workload].what)
+	fmt.Fprintf(&b, "Command: `go run ./bench %s`\n\nMachine: %s\n\nCommit %s, %s\n\n", command(args), r.Machine, r.Commit, time.Now().UTC().Format(time.DateOnly))
+	row := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
+	row(heads)
+	fmt.Fprintf(&b, "|---|%s\n", strings.Repeat("---:|", len(heads)-1))
+	for _, line := range r.lines() {
+		row(line)
+	}
+	if r.Ratio != 0 {
+		fmt.Fprintf(&b, "\n**Ours over the best peer: %.3g** (%s)\n", r.Ratio, about[r.Workload].ratio)
+	}
+	if len(r.notes) > 0 {
+		b.WriteString("\n")
+		for _, n := range r.notes {
+			fmt.Fprintf(&b, "- %s\n", strings.ReplaceAll(strings.TrimSpace(n), "\n", " "))
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n\n[The guide](../../docs/guide/bench.md) says more of how it is measured.\n", about[r.Workload].equal)
+	tmp := path + ".tmp"
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	if err := os.WriteFile(tmp, []byte(b.String()), 0o666); err != nil {
+		return fmt.Errorf("write the results: %w", err)
+	}
+	return os.Rename(tmp, path)
+}
+
+// command is the arguments without the file of the results, which does not matter.
+func command(args []string) string {
+	var out []string
+	for i := 0; i < len(args); i++ {
+		switch name, _, whole := strings.Cut(strings.TrimLeft(args[i], "-"), "="); {
+		case !strings.HasPrefix(args[i], "-") || name != "out" && name != "data":
+			out = append(out, args[i])
+		case !whole:
+			i++
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// about is what the results of a workload say besides the figures.
+var about = map[string]struct{ what, ratio, equal string }{
+	"ingest": {
+		"Durable batches of `flows` (69 columns, 18 tags a side), and of `samples`, until all rows are in segments. p50 and p99 are of one acknowledged batch.",
+		"rows per second of `flows`, more is better; at a given rate CPU per row, less is better",
+		"Equal: the rows, one writer, and that each batch is on disk when it is acknowledged (VictoriaMetrics: it never promises that). Not equal: ours are " +
+			"batches of 8,192 columnar rows with tag sets by value; ClickHouse, DuckDB and QuestDB copy 65,536 rows from a table in memory of their own, with a " +
+			"column for each tag; VictoriaMetrics parses requests of 8,192 samples. So p50 and p99 are not of equal batches. The peers' figures do not have " +
+			"what a client or network would cost, nor do ours.",
+	},
+	"size": {
+		"Bytes on disk: `.flush` as first written, the others after merging as far as the system goes.",
+		"bytes per row of `flows`, less is better",
+		"Equal: the rows. Not equal: peers have no tag sets, each tag is a column with the encoding their makers recommend. ClickHouse has ZSTD(1) everywhere, " +
+			"DuckDB compresses lightly and does not sort, QuestDB does not compress. VictoriaMetrics keeps milliseconds.",
+	},
+	"scan": {
+		"`GROUP BY server_port, l7_protocol` with a count and a sum over all rows of `flows`, files in the page cache.",
+		"rows per second, more is better",
+		"Equal: the rows, the question, the answers (compared), all cores for each system. All are merged or checkpointed before.",
+	},
+	"needle": {
+		"The spans of one trace id, 12 ids; files out of the page cache and opened anew for each.",
+		"p50, less is better",
+		"Equal: the rows, the question, the answers (compared). ClickHouse has a Bloom filter on `trace_id`, DuckDB an index. Opening is not timed.",
+	},
+	"start": {
+		"Opening the folder until `count(*)` is answered, files out of the page cache; `.log` with all rows still in the log.",
+		"p50, less is better",
+		"Equal: the rows, and that loading the program is not timed - except for QuestDB, a server whose Java virtual machine starts with it. ClickHouse and " +
+			"QuestDB keep no rows in a log.",
+	},
+	"rollup": {
+		"Rows of `network_1s` come in for 24 virtual hours and are rolled up; then a dashboard asks for requests, bytes and the 99th percentile of the round-trip time by service.",
+		"p50 of the query, less is better",
+		"",
+	},
+}
