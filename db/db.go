@@ -258,7 +258,8 @@ func (d *DB) removeUnknown(rel string, known map[string]bool) error {
 	return nil
 }
 
-// openLog opens the log and applies what is not in segments yet. Memory stays bounded: full heads are flushed on the way.
+// openLog opens the log and applies what is not in segments yet. Memory stays bounded: past
+// MemoryBytes heads are flushed on the way.
 func (d *DB) openLog() error {
 	l, err := wal.Open(filepath.Join(d.dir, "wal"), func(o *wal.Options) {
 		o.FS, o.SegmentBytes, o.NoSync, o.Committed = d.fs, d.opts.LogSegmentBytes, d.opts.NoSync, d.applyRecords
@@ -288,7 +289,8 @@ func (d *DB) replay() error {
 		if err := d.apply(index, append([]byte(nil), rec...)); err != nil {
 			return fmt.Errorf("apply log record %d: %w", index, err)
 		}
-		for len(d.sealed) > 0 {
+		// what has room stays for the flusher: nobody has to wait for it
+		for len(d.sealed) > 0 && d.unflushedLocked() > d.opts.MemoryBytes {
 			if err := d.flushOldest(); vfs.IsNoSpace(err) && d.unflushedLocked() < 2*d.opts.MemoryBytes {
 				return nil // a full disk: reads go on, the flusher tries again
 			} else if err != nil {

@@ -16,7 +16,7 @@ type Options struct {
 	Tables *schema.Registry
 	// BudgetBytes is the memory that the database is to get along with, in bytes: heads, flushes, merges and tag sets
 	// together, without what scans hold, which is their caller's. Where it is less than their sum, the defaults of
-	// HeadBytes, MemoryBytes, FlushRows, MergeBytes, PageRows and MaxTagSets follow from it. What is set by hand stands. The
+	// HeadBytes, MemoryBytes, FlushRows, MergeBytes, CacheBytes, PageRows and MaxTagSets follow from it. What is set by hand stands. The
 	// garbage of the runtime is not in it: a process should be allowed about twice as much, and say so to the runtime
 	// (debug.SetMemoryLimit). At least 32 MiB; default 0: the defaults as they stand at each field.
 	BudgetBytes int64
@@ -119,7 +119,7 @@ const (
 )
 
 // fitBudget derives the defaults from BudgetBytes: an eighth each for unflushed rows, for the rows of a flush, and for the
-// rows of a merge; a quarter for tag sets. The rest is for what the writers of segments hold, the log's buffers, the index
+// rows of a merge; a quarter for tag sets, a sixteenth for dictionaries. The rest is for what the writers of segments hold, the log's buffers, the index
 // of open segments and the frames of writers that are about to be let in.
 func (o *Options) fitBudget() {
 	b := o.BudgetBytes
@@ -127,6 +127,7 @@ func (o *Options) fitBudget() {
 	def(&o.MemoryBytes, min(b/8, 4*o.HeadBytes))
 	def(&o.FlushRows, int(min(b/8/flushRowBytes, defaultFlush)))
 	def(&o.MergeBytes, min(b/8, 256<<20))
+	def(&o.CacheBytes, min(b/16, 64<<20))
 	def(&o.PageRows, max(min(o.FlushRows/mergesPerFlush, defaultPage), 256))
 	def(&o.MaxTagSets, int(min(b/4/tagSetBytes, 10_000_000)))
 }

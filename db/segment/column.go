@@ -44,8 +44,9 @@ type columnWriter struct {
 
 	portable bool // no BYTE_STREAM_SPLIT
 
-	hashes []uint64 // direct columns with a Bloom filter: hashes of the row group's values
-	split  bool     // DOUBLE: byte stream split was smaller than plain
+	hashes    []uint64      // direct columns with a Bloom filter: hashes of the row group's values
+	hashPages []locatorPage // direct text with a Bloom filter: where the hashes of each page end
+	split     bool          // DOUBLE: byte stream split was smaller than plain
 
 	// the row group so far
 	pages   [][]byte // header and all, in the writer's page store; offsets in meta are relative to the first
@@ -590,6 +591,9 @@ func (w *columnWriter) directValues(p *pageMeta, e *encoder) ([]byte, error) {
 	if stats {
 		e.textRange(p, lo, hi)
 	}
+	if w.col.Bloom {
+		w.hashPages = append(w.hashPages, locatorPage{page: len(w.meta.pages), end: len(w.hashes)})
+	}
 	p.enc = encDeltaLength
 	return e.lengths(w.arena, w.offs[:w.n])
 }
@@ -618,7 +622,7 @@ func (w *columnWriter) endGroup() {
 	clear(w.pages)
 	w.pages, w.size = w.pages[:0], 0
 	w.meta = chunkMeta{}
-	w.hashes = w.hashes[:0]
+	w.hashes, w.hashPages = w.hashes[:0], w.hashPages[:0]
 	clear(w.seen)
 	w.seen = w.seen[:0]
 	w.text.reset()

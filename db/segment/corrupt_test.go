@@ -132,24 +132,33 @@ func TestNewerFormat(t *testing.T) {
 	}
 }
 
-// Files of the format before this one are read.
+// Files of the formats before this one are read.
 func TestOlderFormat(t *testing.T) {
 	table := everyType(t)
-	fs := vfs.NewMem()
-	b := randomBatch(rand.New(rand.NewPCG(3, 3)), table, 2000)
-	writeAll(t, fs, "seg", b, nil, Options{Portable: true})
-	data, err := vfs.ReadFile(fs, "seg", 0)
-	if err != nil {
-		t.Fatal(err)
+	for version := uint16(1); version < formatVersion; version++ {
+		fs := vfs.NewMem()
+		b := randomBatch(rand.New(rand.NewPCG(3, 3)), table, 2000)
+		w, err := NewWriter(fs, "seg", table, Options{Portable: version < 2, DictionaryBytes: 1000})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.index.version = version
+		if err := w.Append(b, nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Finish(); err != nil {
+			t.Fatal(err)
+		}
+		data, err := vfs.ReadFile(fs, "seg", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, err := readBytes(t, data, table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sameRows(t, rows, rowsOf(b, allColumns(table), nil, false))
 	}
-	at := sealAt(data)
-	data[at+4] = 1
-	binary.LittleEndian.PutUint32(data[at+sealSize-4:], crc32.Checksum(data[at:at+sealSize-4], castagnoli))
-	rows, err := readBytes(t, data, table)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sameRows(t, rows, rowsOf(b, allColumns(table), nil, false))
 }
 
 // A disk that fails is not taken for a file that is damaged, wherever Verify meets it.
@@ -202,10 +211,14 @@ func forge(data []byte) []byte {
 	if off > uint64(at) || off+n != uint64(at) {
 		return data
 	}
-	if x, err := parseIndex(data[off:at], int64(len(data))); err == nil {
+	if x, err := parseIndex(data[off:at], int64(len(data)), le.Uint16(data[at+4:])); err == nil {
 		for g := range x.groups {
 			for k := range x.groups[g].chunks {
 				m := &x.groups[g].chunks[k]
+				for i := range m.locator.sections {
+					l := &m.locator.sections[i]
+					l.crc = crc32.Checksum(data[m.locator.off+int64(l.at):][:l.size], castagnoli)
+				}
 				m.dict.crc = crc32.ChecksumIEEE(data[m.dict.off+int64(m.dict.hdr):][:m.dict.size])
 				for i := range m.pages {
 					p := &m.pages[i]
@@ -301,6 +314,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		_, _ = parseAddr(src)
 		_, _ = parseDictionary(src, n, schema.Inet)
-		_, _ = parseIndex(src, 1<<20)
+		_, _ = parseIndex(src, 1<<20, 1)
+		_, _ = parseIndex(src, 1<<20, formatVersion)
 	})
 }

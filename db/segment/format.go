@@ -10,8 +10,9 @@ import (
 
 // Everything fixed about the file is in this file and in docs/format/segment.md.
 const (
-	// formatVersion: 2 added integers as BYTE_STREAM_SPLIT
-	formatVersion = 2
+	// formatVersion: 2 added integers as BYTE_STREAM_SPLIT, 3 page locators
+	formatVersion  = 3
+	versionLocator = 3
 
 	parquetMagic = "PAR1"
 	sealMagic    = "FLSG"
@@ -122,6 +123,7 @@ type chunkMeta struct {
 	bloomOff int64    // bitset, not its header
 	bloomLen uint32
 	bloomCRC []uint32 // per section of bloomSection bytes
+	locator  locatorMeta
 	pages    []pageMeta
 }
 
@@ -138,6 +140,7 @@ type columnMeta struct {
 
 // fileIndex is the index block in memory. It is read-only once parsed.
 type fileIndex struct {
+	version uint16
 	info    Info
 	columns []columnMeta
 	groups  []groupMeta
@@ -200,6 +203,9 @@ func (x *fileIndex) appendChunk(b []byte, c *chunkMeta, t schema.Type) []byte {
 		for _, s := range c.bloomCRC {
 			b = binary.LittleEndian.AppendUint32(b, s)
 		}
+	}
+	if x.version >= versionLocator {
+		b = c.locator.append(b)
 	}
 	for i := range c.pages {
 		b = x.appendPage(b, &c.pages[i], t)
@@ -316,11 +322,11 @@ func (c *cursor) fixed64() uint64  { return binary.LittleEndian.Uint64(c.take(8)
 func (c *cursor) bytes() []byte    { return c.take(c.count(1, maxIndexBytes)) }
 func (c *cursor) ref() (ref int64) { b := c.bytes(); return textRef(c.pos-len(b), len(b)) }
 
-// parseIndex decodes an index block; fileSize bounds what its offsets may point to. The memory it takes is a small
+// parseIndex decodes an index block of a version; fileSize bounds what its offsets may point to. The memory it takes is a small
 // multiple of len(block), which it keeps.
-func parseIndex(block []byte, fileSize int64) (*fileIndex, error) {
+func parseIndex(block []byte, fileSize int64, version uint16) (*fileIndex, error) {
 	c := &cursor{b: block}
-	x := &fileIndex{text: block}
+	x := &fileIndex{text: block, version: version}
 	i := &x.info
 	i.Table, i.Resolution = string(c.bytes()), string(c.bytes())
 	i.Rows = int64(c.upTo(1 << 40))
@@ -412,6 +418,9 @@ func (x *fileIndex) parseChunk(c *cursor, m *chunkMeta, rows []uint32, col colum
 		for i := range m.bloomCRC {
 			m.bloomCRC[i] = c.fixed32()
 		}
+	}
+	if x.version >= versionLocator {
+		m.locator.parse(c, fileSize)
 	}
 	if len(rows)*minPageEntry > len(c.b)-c.pos {
 		c.fail()

@@ -28,7 +28,7 @@ type ColumnInspection struct {
 	Stored, Raw     int64
 	Dictionaries    int64 // bytes of Stored that are dictionary pages
 	DictionaryItems int64 // entries of all dictionaries
-	Bloom           int64 // bytes of Bloom filters
+	Bloom           int64 // bytes of Bloom filters and page locators
 }
 
 // Inspect describes a segment of any table. It reads only what is behind the pages.
@@ -62,7 +62,7 @@ func (c *ColumnInspection) add(m *chunkMeta) {
 		c.Raw += int64(m.dict.hdr + m.dict.raw)
 		c.DictionaryItems += int64(m.dictLen)
 	}
-	c.Bloom += int64(m.bloomLen)
+	c.Bloom += int64(m.bloomLen) + m.locator.bytes()
 	for _, p := range m.pages {
 		c.Pages++
 		c.Encodings[encodingNames[p.enc]]++

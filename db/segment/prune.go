@@ -137,6 +137,9 @@ pages:
 			return units[:begin]
 		}
 	}
+	for k := range p.terms {
+		units = units[:begin+len(p.located(g, &p.terms[k], units[begin:]))]
+	}
 	return units
 }
 

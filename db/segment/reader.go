@@ -104,7 +104,7 @@ func (r *Reader) load() error {
 	if crc32.Checksum(block, castagnoli) != s.indexCRC {
 		return r.corrupt(int64(s.indexOff), "index block has a wrong checksum")
 	}
-	if r.index, err = parseIndex(block, size); err != nil {
+	if r.index, err = parseIndex(block, size, s.version); err != nil {
 		return r.corrupt(int64(s.indexOff), "%v", err)
 	}
 	i := &r.index.info

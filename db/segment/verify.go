@@ -63,7 +63,10 @@ func (r *Reader) verifyChunk(g, k int, s *scratch) error {
 			return r.corrupt(p.off, "column %s: %v", col.name, err)
 		}
 	}
-	return r.verifyBloom(m, s)
+	if err := r.verifyBloom(m, s); err != nil {
+		return err
+	}
+	return r.verifyLocator(m, s)
 }
 
 func (r *Reader) verifyHeader(p *pageMeta, s *scratch) error {

@@ -94,6 +94,7 @@ func NewWriter(fs vfs.FS, path string, t *schema.Table, o Options) (*Writer, err
 		w.columns = append(w.columns, newColumnWriter(c, &w.opt))
 		w.index.columns = append(w.index.columns, columnMeta{name: c.Name, typ: c.Type, optional: c.Nullable})
 	}
+	w.index.version = formatVersion
 	w.index.info = Info{
 		Path: path, Table: t.Name, Resolution: t.Resolution, Format: formatVersion, Level: o.Level, Sorted: o.Sorted,
 		MinIndex: o.MinIndex, MaxIndex: o.MaxIndex,
@@ -362,6 +363,9 @@ func (w *Writer) flushGroup() error {
 		if err := w.writeBloom(c, &g.chunks[i], &w.sums[len(w.sums)-len(w.columns)+i]); err != nil {
 			return err
 		}
+		if err := w.writeLocator(c, &g.chunks[i]); err != nil {
+			return err
+		}
 		c.endGroup()
 	}
 	w.enc.pages.reset()
@@ -515,7 +519,7 @@ func (w *Writer) finish() error {
 	if err := f.pageIndexes(); err != nil {
 		return err
 	}
-	s := seal{version: formatVersion, indexOff: uint64(w.pos())}
+	s := seal{version: w.index.version, indexOff: uint64(w.pos())}
 	w.index.text = w.enc.text
 	block := w.index.appendIndex(nil)
 	s.indexLen, s.indexCRC = uint32(len(block)), crc32.Checksum(block, castagnoli)
