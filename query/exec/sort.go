@@ -18,7 +18,7 @@ type SortKey struct {
 	NullsFirst bool
 }
 
-// Sort orders its input; with a limit it keeps only the first rows, in memory for them alone. Equal rows keep the order
+// Sort orders its input, without keys by where rows were met first; with a limit it keeps only the first rows, in memory for them alone. Equal rows keep the order
 // they came in.
 type Sort struct {
 	NodeStats
@@ -48,6 +48,9 @@ func (s *Sort) Describe() (string, []string) {
 			t += map[bool]string{true: " NULLS FIRST", false: " NULLS LAST"}[k.NullsFirst]
 		}
 		keys = append(keys, t)
+	}
+	if len(s.Keys) == 0 {
+		return "Gather in order", nil
 	}
 	if s.Limit >= 0 {
 		return fmt.Sprintf("Top %d by %s", s.Limit, strings.Join(keys, ", ")), nil
@@ -127,14 +130,14 @@ func (t *sortTable) add(b *batch.Batch, seq int64) error {
 // candidates is the rows of b that the rows kept so far do not rule out by their first key.
 func (t *sortTable) candidates(b *batch.Batch) []int32 {
 	t.rows = resize(t.rows, b.N)[:0]
-	k := t.spec.Keys[0]
-	v := b.Cols[k.Column]
 	if !t.bounded {
 		for i := range b.N {
 			t.rows = append(t.rows, int32(i))
 		}
 		return t.rows
 	}
+	k := t.spec.Keys[0]
+	v := b.Cols[k.Column]
 	switch v.Type.Physical() {
 	case schema.Int64:
 		t.rows = beyond(t.rows, v, v.I64[:b.N], t.threshold.I, k, compareInt)

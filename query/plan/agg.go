@@ -202,6 +202,9 @@ func (s *aggScope) unit(fn *exec.Func, a *exec.Agg) string {
 func (x *binder) unit(e exec.Expr) string {
 	switch e := e.(type) {
 	case *exec.Column:
+		if e.Index >= windowBase {
+			return x.win.unit(e.Index - windowBase)
+		}
 		if x.agg != nil {
 			if e.Index < len(x.agg.keys) {
 				return x.agg.keys[e.Index].unit

@@ -16,6 +16,8 @@ type binder struct {
 	rel *relation
 	// agg, where set, replaces group keys and aggregates by columns of the Aggregate above rel.
 	agg *aggScope
+	// win collects window calls; nil where none may stand.
+	win *windowScope
 	// clause is where the expression stands, for messages ("WHERE").
 	clause string
 }

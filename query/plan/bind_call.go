@@ -12,7 +12,7 @@ import (
 func (x *binder) call(e *ast.FuncCall) (exec.Expr, error) {
 	name := strings.ToLower(e.FuncName())
 	if e.Over != nil {
-		return nil, errorAt(e, stateUnsupported, "window functions are not supported")
+		return x.window(e)
 	}
 	fn := exec.LookupFunc(name)
 	if fn != nil && fn.Aggregate != nil {

@@ -35,6 +35,8 @@ func push(n exec.Node, view *tags.View) exec.Node {
 		n.Input = push(n.Input, view)
 	case *exec.Limit:
 		n.Input = push(n.Input, view)
+	case *exec.Window:
+		n.Input = push(n.Input, view)
 	case *exec.Union:
 		for i := range n.List {
 			n.List[i] = push(n.List[i], view)
@@ -141,6 +143,8 @@ func prune(n exec.Node, need []bool) (out exec.Node, to []int) {
 		return n, pruneProject(n, need)
 	case *exec.Aggregate:
 		return n, pruneAggregate(n, need)
+	case *exec.Window:
+		return n, pruneWindow(n, need)
 	case *exec.Sort:
 		for _, k := range n.Keys {
 			need[k.Column] = true

@@ -158,6 +158,10 @@ func (p *Planner) selectBlock(sel *ast.Select, order []*ast.OrderItem, limit, of
 	if err != nil {
 		return nil, err
 	}
+	windows := &windowScope{}
+	out := *s.out
+	out.win = windows
+	s.out = &out
 	if err := s.bindItems(); err != nil {
 		return nil, err
 	}
@@ -170,6 +174,13 @@ func (p *Planner) selectBlock(sel *ast.Select, order []*ast.OrderItem, limit, of
 		node = s.aggregate(node)
 		if having != nil {
 			node = &exec.Filter{Input: node, Terms: conjuncts(having)}
+		}
+	}
+	if len(windows.calls) > 0 {
+		var real func(exec.Expr) exec.Expr
+		node, real = windows.apply(node)
+		for i := range s.exprs {
+			s.exprs[i] = real(s.exprs[i])
 		}
 	}
 	rel := s.project(node)
@@ -335,7 +346,7 @@ func (s *selectPlan) bindItems() error {
 		}
 		s.exprs = append(s.exprs, b)
 		col := relCol{name: columnName(it), typ: b.Type(), unit: s.out.unit(b)}
-		if c, ok := b.(*exec.Column); ok && s.out.agg == nil {
+		if c, ok := b.(*exec.Column); ok && s.out.agg == nil && c.Index < windowBase {
 			col.merge = s.in.rel.cols[c.Index].merge
 		}
 		s.cols = append(s.cols, col)

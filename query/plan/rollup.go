@@ -31,6 +31,8 @@ func (p *Planner) useRollups(n exec.Node) exec.Node {
 		n.Input = p.useRollups(n.Input)
 	case *exec.Limit:
 		n.Input = p.useRollups(n.Input)
+	case *exec.Window:
+		n.Input = p.useRollups(n.Input)
 	case *exec.Union:
 		for i := range n.List {
 			n.List[i] = p.useRollups(n.List[i])

@@ -1,0 +1,17 @@
+package db_test
+
+// duckWindows are window functions. Orders that decide something end with a column that has no equals.
+var duckWindows = []duckCase{
+	{sql: `SELECT id, row_number() OVER (ORDER BY time, id), rank() OVER (ORDER BY response_status), dense_rank() OVER (ORDER BY response_status), percent_rank() OVER (ORDER BY endpoint), cume_dist() OVER (ORDER BY endpoint), ntile(7) OVER (ORDER BY id) FROM spans ORDER BY id`},
+	{sql: `SELECT id, lag(id) OVER (PARTITION BY service_name ORDER BY id), lead(duration_us, 3) OVER (PARTITION BY service_name ORDER BY id), lag(endpoint, 2, 'none') OVER (PARTITION BY is_tls ORDER BY id), lag(id, 0) OVER (ORDER BY id) FROM spans ORDER BY id`},
+	{sql: `SELECT id, first_value(duration_us) OVER (PARTITION BY endpoint ORDER BY id), last_value(id) OVER (PARTITION BY endpoint ORDER BY id), nth_value(id, 3) OVER (PARTITION BY endpoint ORDER BY id), first_value(id) OVER (ORDER BY id ROWS BETWEEN 2 PRECEDING AND 1 PRECEDING) FROM spans ORDER BY id`},
+	{sql: `SELECT id, count(*) OVER (PARTITION BY endpoint), sum(duration_us) OVER (PARTITION BY endpoint), max(endpoint) OVER (PARTITION BY is_tls), avg(request_bytes) OVER (), median(duration_us) OVER (PARTITION BY service_name) FROM spans ORDER BY id`},
+	{sql: `SELECT id, sum(duration_us) OVER (PARTITION BY endpoint ORDER BY id), count(duration_us) OVER (ORDER BY response_status), avg(request_bytes) OVER (PARTITION BY service_name ORDER BY endpoint), min(duration_us) OVER (ORDER BY id), max(time) OVER (PARTITION BY is_tls ORDER BY endpoint) FROM spans ORDER BY id`},
+	{sql: `SELECT id, sum(request_bytes) OVER (ORDER BY id ROWS BETWEEN 5 PRECEDING AND 2 FOLLOWING), min(request_bytes) OVER (ORDER BY id ROWS BETWEEN 9 PRECEDING AND 3 PRECEDING), max(request_bytes) OVER (ORDER BY id ROWS BETWEEN 1 FOLLOWING AND 4 FOLLOWING), count(*) OVER (ORDER BY id DESC ROWS 6 PRECEDING), avg(request_bytes) OVER (PARTITION BY endpoint ORDER BY id ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) FROM spans ORDER BY id`},
+	{sql: `SELECT id, count(*) OVER (ORDER BY time RANGE BETWEEN INTERVAL '20 minutes' PRECEDING AND CURRENT ROW), sum(duration_us) OVER (PARTITION BY service_name ORDER BY time RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND INTERVAL '30 minutes' FOLLOWING), min(id) OVER (ORDER BY time DESC RANGE BETWEEN INTERVAL '1 hour' PRECEDING AND CURRENT ROW) FROM spans ORDER BY id`},
+	{sql: `SELECT id, count(*) OVER (ORDER BY request_bytes NULLS LAST RANGE BETWEEN 50 PRECEDING AND 100 FOLLOWING), sum(id) OVER (ORDER BY request_bytes DESC NULLS FIRST RANGE BETWEEN 10 PRECEDING AND CURRENT ROW) FROM spans ORDER BY id`},
+	{sql: `SELECT value, sum(value) OVER (ORDER BY value ROWS BETWEEN 3 PRECEDING AND CURRENT ROW), max(value) OVER (ORDER BY value RANGE BETWEEN 1.5 PRECEDING AND 2.5 FOLLOWING) FROM samples WHERE value <> trunc(value * 4) / 4 ORDER BY value`},
+	{sql: `SELECT protocol, server_port, count(*) AS n, sum(count(*)) OVER (PARTITION BY protocol), rank() OVER (ORDER BY count(*) DESC, protocol, server_port), sum(bytes_tx) * 1.0 / sum(sum(bytes_tx)) OVER () FROM flows GROUP BY protocol, server_port ORDER BY protocol, server_port`},
+	{sql: `SELECT id, endpoint FROM (SELECT id, endpoint, row_number() OVER (PARTITION BY endpoint ORDER BY duration_us DESC NULLS LAST, id) AS n FROM spans) AS s WHERE n <= 2 ORDER BY id`},
+	{sql: `SELECT id, count(*) FILTER (WHERE is_tls) OVER (PARTITION BY endpoint), sum(duration_us) FILTER (WHERE response_code = 200) OVER (PARTITION BY endpoint ORDER BY id) FROM spans ORDER BY id`},
+}
