@@ -46,6 +46,12 @@ func FuzzQuery(f *testing.F) {
 		"SELECT * FROM t a JOIN t b ON a.i = b.i AND a.tags = b.tags AND a.m['k'] = b.m['k'] LIMIT 3",
 		"SELECT regexp_replace('aaa', 'a*', '\\1\\9$1'), 'x' ~ '(?:a{1000}){1000}', 'a' LIKE 'b' ESCAPE ''",
 		"SELECT i FROM t UNION SELECT NULL EXCEPT SELECT 1 INTERSECT SELECT f FROM t", "VALUES (NULL), (NULL)", "VALUES ()",
+		"SELECT lag(tags) OVER (ORDER BY tags), first_value(m) OVER (ORDER BY i), max(tags) OVER (ORDER BY i ROWS 3 PRECEDING), lag(NULL) OVER (ORDER BY NULL) FROM t",
+		"SELECT sum(f) OVER (ORDER BY f RANGE BETWEEN 1e308 PRECEDING AND 1e308 FOLLOWING), count(*) OVER (ORDER BY time RANGE BETWEEN INTERVAL '290 years' PRECEDING AND INTERVAL '290 years' FOLLOWING) FROM t",
+		"SELECT nth_value(s, 2147483647) OVER (), ntile(2147483647) OVER (ORDER BY i), lead(i, 2147483647, NULL) OVER (ORDER BY i) FROM t WHERE j < 0",
+		"SELECT sum(sum(i)) OVER (ORDER BY sum(sum(i)) OVER ()) FROM t", "SELECT row_number() OVER (PARTITION BY row_number() OVER ()) FROM t",
+		"SELECT i FROM t GROUP BY i ORDER BY rank() OVER (ORDER BY count(*))", "SELECT DISTINCT rank() OVER (ORDER BY s) FROM t ORDER BY 1 LIMIT 2",
+		"CREATE ROLLUP a ON t EVERY 1 second GROUP BY s, tags, i", "CREATE ROLLUP b ON t EVERY '292 years' GROUP BY u KEEP 1e9 days",
 	} {
 		f.Add(sql)
 	}
