@@ -45,6 +45,8 @@ var metaConfigs = []struct {
 type metaRun struct {
 	set  func(*Options)
 	mem  *vfs.Mem
+	in   vfs.Injector // of faults; nil: none
+	fsys vfs.FS       // mem, with faults and power cuts
 	dir  string
 	dirs int
 	d    *DB
@@ -112,7 +114,9 @@ func (r *metaRun) options(fsys vfs.FS) func(*Options) {
 // open opens the folder, on a file system that can have its power cut, and brings a database without a log up to date.
 func (r *metaRun) open() error {
 	mem := r.mem
-	fsys := vfs.NewCounting(mem, func(c vfs.Call, _ error) {
+	fsys := vfs.NewInjecting(mem, r.in)
+	r.fsys = fsys
+	fsys.OnDone(func(c vfs.Call, _ error) {
 		if c.Kind&vfs.OpChanges == 0 {
 			return
 		}
@@ -294,11 +298,14 @@ func (r *metaRun) backup(op metaOp) error {
 	external := r.d.opts.ExternalLog
 	verify := func(o *VerifyOptions) { o.Tables, o.ExternalLog = metaRegistry, external }
 	if op.Op == "backup" {
-		problems, err := VerifyFolder(context.Background(), r.mem, copied, nil, verify)
-		if err != nil || len(problems) > 0 {
-			return fmt.Errorf("the backup has problems: %v, %w", problems, err)
+		problems, err := VerifyFolder(context.Background(), r.fsys, copied, nil, verify)
+		if err == nil && len(problems) > 0 {
+			err = fmt.Errorf("the backup has problems: %v", problems)
 		}
-		other := &metaRun{set: r.set, mem: r.mem, dir: copied, now: r.now, rows: r.rows, ids: r.ids}
+		if err != nil {
+			return err
+		}
+		other := &metaRun{set: r.set, mem: r.mem, in: r.in, dir: copied, now: r.now, rows: r.rows, ids: r.ids}
 		if r.d.opts.ExternalLog {
 			other.entries = r.entries[:r.d.Applied():r.d.Applied()]
 		}
@@ -309,13 +316,13 @@ func (r *metaRun) backup(op metaOp) error {
 		if err = errors.Join(err, other.d.Close(), other.background); err != nil {
 			return fmt.Errorf("the backup answers otherwise: %w", err)
 		}
-		return r.mem.RemoveAll(copied)
+		return r.fsys.RemoveAll(copied)
 	}
 	if err := r.close(); err != nil {
 		return err
 	}
 	dir := fmt.Sprint("restored-", r.dirs)
-	if err := Restore(context.Background(), r.mem, copied, dir, func(o *RestoreOptions) { o.Verify = verify }); err != nil {
+	if err := Restore(context.Background(), r.fsys, copied, dir, func(o *RestoreOptions) { o.Verify = verify }); err != nil {
 		return err
 	}
 	r.dir = dir
