@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"time"
 
@@ -281,6 +282,7 @@ func (w *flushWriter) lot(t *schema.Table, early []int, entries []*head.Entry) (
 		if n > 0 && (w.concat.Rows()+e.View.N > w.d.opts.FlushRows || w.concat.Bytes() >= maxBatchText) {
 			break
 		}
+		runtime.Gosched() // those who wait to be acknowledged go first: a time slice of the scheduler is 10 ms
 		for k, col := range early {
 			if err := e.Column(col, &w.scratch[k]); err != nil {
 				return 0, err

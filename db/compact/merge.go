@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/pred"
@@ -178,6 +179,7 @@ func (m *merge) fill() error {
 	}
 	left := m.inputs[:0]
 	for _, x := range m.inputs {
+		runtime.Gosched() // writers that wait to be acknowledged go first
 		for x.pos == x.rows.N && len(x.units) > 0 {
 			if err := x.r.Read(m.ctx, x.units[0], x.req, &x.s, &x.rows); err != nil {
 				return err

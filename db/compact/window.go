@@ -1,6 +1,8 @@
 package compact
 
 import (
+	"runtime"
+
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/schema"
 )
@@ -37,6 +39,9 @@ func (w *window) join(parts []part) (b *batch.Batch, ends []int) {
 		ends = append(ends, w.b.N)
 	}
 	for i := range w.vecs {
+		if i%8 == 0 {
+			runtime.Gosched()
+		}
 		w.column(i, parts)
 	}
 	return &w.b, ends

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"math"
 	"math/bits"
+	"runtime"
 	"slices"
 
 	"github.com/flowlake/flowlake/db/batch"
@@ -38,6 +39,7 @@ func keyWords(b *batch.Batch) (words [][]uint64) {
 		if v == nil {
 			continue // all equal
 		}
+		runtime.Gosched() // see encodePage
 		width := termKey(key, v, t)
 		if width == 0 {
 			continue
@@ -227,6 +229,7 @@ func radixSort(a, b []keyRow) []keyRow {
 		if c[a[0].key>>shift&(1<<radixBits-1)] == int32(len(a)) {
 			continue
 		}
+		runtime.Gosched()
 		sum := int32(0)
 		for i := range c {
 			c[i], sum = sum, sum+c[i]
@@ -257,6 +260,7 @@ func MergeOrder(b *batch.Batch, ends []int) []int32 {
 		from[i] = keyRow{k, int32(i)}
 	}
 	for len(ends) > 1 {
+		runtime.Gosched()
 		var next []int
 		begin := 0
 		for i := 0; i < len(ends); i += 2 {

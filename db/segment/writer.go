@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime"
 
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/schema"
@@ -287,6 +288,7 @@ func (w *Writer) flushPage() error {
 }
 
 func (w *Writer) encodePage(c *columnWriter) error {
+	runtime.Gosched() // segments are made in the background: who waits to acknowledge a write goes first
 	if p := c.col.Type.Physical(); p == schema.Code || p == schema.ID {
 		c.checkDictionary(w.opt.DictionaryBytes)
 	}

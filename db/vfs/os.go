@@ -15,18 +15,49 @@ var OS FS = osFS{}
 
 type osFS struct{}
 
-type osFile struct{ *os.File }
+// osFile is an open file. Write is for one goroutine, as File says.
+type osFile struct {
+	*os.File
+	behind *writeBehind // nil: what is written stays with the system until it is synced
+}
 
 func open(name string, flag int) (File, error) {
 	f, err := os.OpenFile(name, flag, 0o640)
 	if err != nil {
 		return nil, err
 	}
-	return osFile{f}, nil
+	return osFile{File: f}, nil
 }
 
 func (osFS) Create(name string) (File, error) {
-	return open(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	return osFile{f, new(writeBehind)}, nil
+}
+
+// behindBytes is how much of a new file is written before it is sent on its way to the disk.
+const behindBytes = 1 << 20
+
+// writeBehind keeps a file that is written from its beginning to its end (a segment, a tag file) from filling the disk's
+// queue with all of it when it is synced: a log's sync on the same disk would wait for that. Each piece is sent when it is
+// complete and the one before it has arrived, so that no more than one is under way while the next is made.
+type writeBehind struct{ from, sent, end int64 } // from to sent is under way, sent to end is not
+
+// Write appends to what Write wrote before. The error may be that of an earlier write.
+func (f osFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	b := f.behind
+	if b == nil || err != nil {
+		return n, err
+	}
+	if b.end += int64(n); b.end-b.sent >= behindBytes {
+		// What failed on the way to the disk is told here or by the next sync, but not by both.
+		err = sendBehind(f.File, b.from, b.sent, b.end)
+		b.from, b.sent = b.sent, b.end
+	}
+	return n, err
 }
 
 func (osFS) Open(name string) (File, error) { return open(name, os.O_RDONLY) }
@@ -92,7 +123,7 @@ func (osFS) OpenDir(name string) (File, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return osDir{osFile{f}}, nil
+	return osDir{osFile{File: f}}, nil
 }
 
 func (d osDir) Sync() error     { return syncDir(d.File) }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -463,5 +464,31 @@ func TestOpKindString(t *testing.T) {
 	}
 	if OpAny.String()[:6] != "create" || OpAny&OpClose == 0 {
 		t.Fatal("OpAny lacks a kind")
+	}
+}
+
+// What is sent to the disk while a file is written is what was written, in pieces of any size.
+func TestOSWriteBehind(t *testing.T) {
+	for _, piece := range []int{1000, 64<<10 + 1, behindBytes, 3*behindBytes + 7} {
+		name := filepath.Join(t.TempDir(), "f")
+		f, err := OS.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := make([]byte, 7*behindBytes+11)
+		for i := range want {
+			want[i] = byte(i * i >> 8)
+		}
+		for rest := want; len(rest) > 0; rest = rest[min(piece, len(rest)):] {
+			if n, err := f.Write(rest[:min(piece, len(rest))]); err != nil || n != min(piece, len(rest)) {
+				t.Fatalf("write: %d, %v", n, err)
+			}
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("pieces of %d: %d bytes, %v", piece, len(got), err)
+		}
 	}
 }
