@@ -326,7 +326,7 @@ const ownDayShare = 8
 // days writes the decoded rows as one sorted segment per UTC day, and the rows of days that have few as one together.
 func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 	order := segment.Order(&w.rows)
-	o := segment.Options{PageRows: w.d.opts.PageRows, Sorted: true, MinIndex: first, MaxIndex: last}
+	o := segment.Options{PageRows: w.d.opts.PageRows, Portable: w.d.opts.Portable, Sorted: true, MinIndex: first, MaxIndex: last}
 	lo, hi, _ := w.rows.TimeRange()
 	if day := compact.Day(lo); day == compact.Day(hi) {
 		return w.segment(t, day, o, order)

@@ -177,7 +177,8 @@ func (d *DB) merge(ctx context.Context, job *compact.Job) error {
 	readers := make([]*segment.Reader, len(in))
 	drop := make([]segmentMeta, len(in))
 	var written int64
-	o := segment.Options{PageRows: d.opts.PageRows, Sorted: true, Level: job.Level, MinIndex: job.MinIndex, MaxIndex: job.MaxIndex}
+	o := segment.Options{PageRows: d.opts.PageRows, Portable: d.opts.Portable, Sorted: true, Level: job.Level,
+		MinIndex: job.MinIndex, MaxIndex: job.MaxIndex}
 	for i, s := range in {
 		readers[i], drop[i] = s.reader, s.meta
 		written = max(written, s.meta.Written)

@@ -37,6 +37,9 @@ type Options struct {
 	MergeBytes int64
 	// PageRows is the number of rows in a page of a segment: 64 to 65536. A merge holds two pages of each input. Default 16384.
 	PageRows int
+	// Portable has segments leave out BYTE_STREAM_SPLIT, which older readers of Parquet do not know (arrow/go v15, Spark's
+	// vectorised reader). They are some 15 % larger then. Segments that are there stay as they are until they are merged.
+	Portable bool
 	// CacheBytes bounds the decoded dictionaries of segments that are kept between reads; what a query reads beyond it is
 	// decoded again. Default 64 MiB; negative: none are kept.
 	CacheBytes int64

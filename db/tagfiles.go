@@ -51,7 +51,7 @@ func (w *flushWriter) tags() error {
 	}
 	rel := path.Join("tags", fmt.Sprintf("%d-%d-%d.parquet", from, to, w.d.manifest.nextSeq))
 	w.d.manifest.nextSeq++
-	_, err := w.file(rel, TagSetsTable, segment.Options{Sorted: true}, func(s *segment.Writer) error {
+	_, err := w.file(rel, TagSetsTable, segment.Options{Portable: w.d.opts.Portable, Sorted: true}, func(s *segment.Writer) error {
 		return appendTagSets(s, v, from, to, w.d.opts.Now().UnixNano())
 	})
 	if err != nil {
