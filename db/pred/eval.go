@@ -1,6 +1,9 @@
 package pred
 
 import (
+	"math/bits"
+	"slices"
+
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/schema"
 )
@@ -28,23 +31,82 @@ func (t *Term) Select(rows []int32, v *batch.Vector, n int, in []int32, ids []ui
 
 func (t *Term) selectInt(rows []int32, v *batch.Vector, n int, in []int32) []int32 {
 	vals := v.I64
-	if t.Kind != IntRange || v.Valid != nil || in != nil {
+	if t.Kind != IntRange {
 		return selectRows(rows, n, in, func(i int32) bool { return !v.IsNull(int(i)) && t.Int(vals[i]) })
 	}
-	// lo <= x <= hi as one unsigned comparison
-	lo, width := t.Lo, uint64(t.Hi)-uint64(t.Lo)
 	if t.Lo > t.Hi {
 		if !t.Not {
 			return rows
 		}
-		return selectRows(rows, n, nil, func(int32) bool { return true })
+		return selectRows(rows, n, in, func(i int32) bool { return !v.IsNull(int(i)) })
+	}
+	// Lo <= x <= Hi as one unsigned comparison, whose outcome is added and not branched on.
+	lo, width, not := uint64(t.Lo), uint64(t.Hi)-uint64(t.Lo), 0
+	if t.Not {
+		not = 1
+	}
+	if in != nil {
+		k := len(rows)
+		rows = room(rows, len(in))
+		for _, i := range in { // rows may begin where in does: what is written has been read
+			_, out := bits.Sub64(width, uint64(vals[i])-lo, 0)
+			ok := (1 - int(out)) ^ not
+			if v.Valid != nil {
+				ok &= int(v.Valid[i>>6] >> (uint(i) & 63))
+			}
+			rows[k] = i
+			k += ok
+		}
+		return rows[:k]
+	}
+	k := len(rows)
+	rows = room(rows, n)
+	if v.Valid == nil {
+		for i, x := range vals[:n] {
+			_, out := bits.Sub64(width, uint64(x)-lo, 0)
+			rows[k] = int32(i)
+			k += (1 - int(out)) ^ not
+		}
+		return rows[:k]
 	}
 	for i, x := range vals[:n] {
-		if (uint64(x)-uint64(lo) <= width) != t.Not {
-			rows = append(rows, int32(i))
-		}
+		_, out := bits.Sub64(width, uint64(x)-lo, 0)
+		rows[k] = int32(i)
+		k += ((1 - int(out)) ^ not) & int(v.Valid[i>>6]>>(uint(i)&63))
 	}
-	return rows
+	return rows[:k]
+}
+
+// room makes rows longer by n, whose numbers are yet to be written.
+func room(rows []int32, n int) []int32 { return slices.Grow(rows, n)[:len(rows)+n] }
+
+// SelectLUT appends to rows those whose code has true in lut, out of in (ascending), or out of all when in is nil. rows may
+// be in[:0].
+func SelectLUT(rows []int32, codes []uint32, in []int32, lut []bool) []int32 {
+	k := len(rows)
+	if in == nil {
+		rows = room(rows, len(codes))
+		for i, c := range codes {
+			rows[k] = int32(i)
+			k += one(lut[c])
+		}
+		return rows[:k]
+	}
+	rows = room(rows, len(in))
+	for _, i := range in { // what is written has been read
+		rows[k] = i
+		k += one(lut[codes[i]])
+	}
+	return rows[:k]
+}
+
+// one is 1 for true; the compiler makes it a move.
+func one(b bool) int {
+	var n int
+	if b {
+		n = 1
+	}
+	return n
 }
 
 func selectRows(rows []int32, n int, in []int32, keep func(i int32) bool) []int32 {
@@ -130,18 +192,5 @@ func selectCodes(rows []int32, v *batch.Vector, n int, in []int32, lut []bool) [
 	if v.Valid != nil {
 		return selectRows(rows, n, in, func(i int32) bool { return !v.IsNull(int(i)) && lut[codes[i]] })
 	}
-	if in == nil {
-		for i, c := range codes[:n] {
-			if lut[c] {
-				rows = append(rows, int32(i))
-			}
-		}
-		return rows
-	}
-	for _, i := range in {
-		if lut[codes[i]] {
-			rows = append(rows, i)
-		}
-	}
-	return rows
+	return SelectLUT(rows, codes[:n], in, lut)
 }

@@ -2,6 +2,7 @@ package pred
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -48,5 +49,62 @@ func TestSelectIDs(t *testing.T) {
 	}
 	if lut := term.matchIDs(&batch.Vector{Type: schema.TagSet, Codes: dense[:4]}, nil); len(lut) != 8 {
 		t.Errorf("a table of %d, want 8", len(lut))
+	}
+}
+
+// TestSelectInts compares the kernels without branches with Term.Int, row by row.
+func TestSelectInts(t *testing.T) {
+	rng := rand.New(rand.NewPCG(4, 4))
+	edges := []int64{math.MinInt64, math.MinInt64 + 1, -1, 0, 1, 5, math.MaxInt64 - 1, math.MaxInt64}
+	number := func() int64 {
+		if rng.IntN(2) == 0 {
+			return edges[rng.IntN(len(edges))]
+		}
+		return rng.Int64N(10)
+	}
+	for range 3000 {
+		n := rng.IntN(140)
+		v := &batch.Vector{Type: schema.BigInt, I64: make([]int64, n)}
+		if rng.IntN(2) == 0 {
+			v.Valid = batch.NewBitmap(n)
+		}
+		lut, codes := []bool{true, false, rng.IntN(2) == 0}, make([]uint32, n)
+		var in []int32
+		for i := range v.I64 {
+			v.I64[i], codes[i] = number(), rng.Uint32N(3)
+			if v.Valid != nil && rng.IntN(3) > 0 {
+				v.Valid.Set(i)
+			}
+			if rng.IntN(2) == 0 {
+				in = append(in, int32(i))
+			}
+		}
+		if rng.IntN(2) == 0 {
+			in = nil
+		}
+		term := Term{Kind: IntRange, Lo: number(), Hi: number(), Not: rng.IntN(2) == 0}
+		want, wantCodes := []int32{}, []int32{}
+		for i := range int32(n) {
+			if in != nil && !slices.Contains(in, i) {
+				continue
+			}
+			if !v.IsNull(int(i)) && term.Int(v.I64[i]) {
+				want = append(want, i)
+			}
+			if lut[codes[i]] {
+				wantCodes = append(wantCodes, i)
+			}
+		}
+		if got := SelectLUT(nil, codes, in, lut); !slices.Equal(got, wantCodes) {
+			t.Fatalf("codes %d in %d: rows %d, want %d", codes, in, got, wantCodes)
+		}
+		if got := term.Select([]int32{-7}, v, n, in, nil); !slices.Equal(got[1:], want) || got[0] != -7 {
+			t.Fatalf("%+v of %d in %d: rows %d, want %d", term, v.I64, in, got, want)
+		}
+		if in != nil { // in its own memory
+			if got := term.Select(in[:0], v, n, in, nil); !slices.Equal(got, want) {
+				t.Fatalf("%+v of %d: rows %d, want %d", term, v.I64, got, want)
+			}
+		}
 	}
 }

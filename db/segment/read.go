@@ -143,7 +143,7 @@ func (q *unitRead) apply(t *pred.Term, i int) error {
 	}
 	switch lut := q.lut(t, i, d); {
 	case lut != nil:
-		rows = selectLUT(rows, v, q.n, q.sel, lut)
+		rows = pred.SelectLUT(rows, v.Codes[:q.n], q.sel, lut)
 	case t.Kind == pred.Text && q.sel != nil && d == nil: // each row has a value of its own
 		for _, i := range q.sel {
 			if t.Match(v.Bytes(int(i))) != t.Not {
@@ -425,24 +425,6 @@ func termTruth(lut []bool, t *pred.Term, d *dictionary) []bool {
 		lut = append(lut, t.Match(d.text.At(i)) != t.Not)
 	}
 	return lut
-}
-
-func selectLUT(rows []int32, v *batch.Vector, n int, in []int32, lut []bool) []int32 {
-	codes := v.Codes
-	if in != nil {
-		for _, i := range in {
-			if lut[codes[i]] {
-				rows = append(rows, i)
-			}
-		}
-		return rows
-	}
-	for i, c := range codes[:n] {
-		if lut[c] {
-			rows = append(rows, int32(i))
-		}
-	}
-	return rows
 }
 
 // selectIDs evaluates a Tags term on ids, which may be any: a table by id is out of the question.
