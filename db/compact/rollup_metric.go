@@ -89,8 +89,10 @@ func (p *metric) grow(n int) {
 }
 
 func extend[T any](s []T, n int, v T) []T {
-	for len(s) < n {
-		s = append(s, v)
+	from := len(s)
+	s = slices.Grow(s, max(n-from, 0))[:max(n, from)]
+	for i := from; i < n; i++ {
+		s[i] = v
 	}
 	return s
 }
@@ -145,6 +147,9 @@ func (p *metric) addInts(gids []uint32, v *batch.Vector) {
 	s, vals := p.i64, v.I64[:len(gids)]
 	switch p.merge {
 	case schema.MergeSum: // NULL rows hold 0
+		if allZero(vals) {
+			return // many counters count what seldom happens
+		}
 		for i, g := range gids {
 			s[g] += vals[i]
 		}
@@ -161,6 +166,15 @@ func (p *metric) addInts(gids []uint32, v *batch.Vector) {
 			}
 		}
 	}
+}
+
+func allZero(vals []int64) bool {
+	for _, x := range vals {
+		if x != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *metric) addFloats(gids []uint32, v *batch.Vector) {

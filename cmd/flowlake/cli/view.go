@@ -128,7 +128,7 @@ func writeView(w io.Writer, group, from string) {
 		view += "_" + resolution
 	}
 	var names, joins strings.Builder
-	if t, ok := schema.Builtin().Table(table); ok {
+	if t, ok := schema.Builtin().Table(view); ok {
 		for _, c := range t.Columns {
 			if c.Type != schema.TagSet {
 				continue
