@@ -2,7 +2,10 @@ package db
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/flowlake/flowlake/db/vfs"
 )
@@ -16,6 +19,8 @@ type ManifestEdit struct {
 	// Quarantined are segments set aside; TagFiles the paths of tag files.
 	Quarantined []string
 	TagFiles    []string
+	// Notes are what it says about rollups and retention, a line each.
+	Notes []string
 }
 
 // InspectManifest calls fn for each record of the MANIFEST in a data folder, without opening the database or changing
@@ -42,9 +47,29 @@ func InspectManifest(fsys vfs.FS, dir string, fn func(ManifestEdit) error) error
 		for _, t := range e.Tags {
 			out.TagFiles = append(out.TagFiles, t.Path)
 		}
+		out.Notes = e.notes()
 		return fn(out)
 	})
 	return err
+}
+
+// notes are the parts about rollups and retention as text.
+func (e *edit) notes() (out []string) {
+	for _, r := range e.Rollups {
+		out = append(out, fmt.Sprintf("rollup %s of %s every %s: %d of %d segments pending", r.Name, r.Source, r.Every, len(r.Pending), r.Total))
+	}
+	for _, r := range e.Rolled {
+		for _, p := range r.Segments {
+			out = append(out, fmt.Sprintf("rolled up into %s: %s", r.Rollup, p))
+		}
+	}
+	for _, name := range e.DropRollups {
+		out = append(out, "drop rollup "+name)
+	}
+	for _, table := range slices.Sorted(maps.Keys(e.Retention)) {
+		out = append(out, fmt.Sprintf("retention of %s: %s", table, time.Duration(e.Retention[table])))
+	}
+	return out
 }
 
 func (m *segmentMeta) info() SegmentInfo {

@@ -408,11 +408,21 @@ func TestManifestVersions(t *testing.T) {
 		t.Errorf("header %q without rollups", got)
 	}
 	mustCreate(t, d, callDefs()[0])
+	if err := d.Backfill(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	if got := magic(); got != manifestMagic2 {
 		t.Errorf("header %q with a rollup", got)
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
+	}
+	notes := ""
+	if err := InspectManifest(fsys, "data", func(e ManifestEdit) error { notes += strings.Join(e.Notes, "\n"); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(notes, "rollup by_second of calls every 1s: ") || !strings.Contains(notes, "rolled up into by_second: tables/calls/raw/") {
+		t.Errorf("the edits say\n%s", notes)
 	}
 	d = mustOpenCalls(t, fsys)
 	defer d.Close()

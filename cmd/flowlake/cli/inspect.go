@@ -251,6 +251,11 @@ func inspectManifest(out *listing, paths []string) error {
 				return err
 			}
 		}
+		for _, n := range e.Notes {
+			if err := plain(n, ""); err != nil {
+				return err
+			}
+		}
 		for _, c := range []struct {
 			what  string
 			paths []string

@@ -142,6 +142,9 @@ func (v *server) dbOptions(o *db.Options) {
 		Expired: func(table, path string, rows int64) {
 			v.log.Info("dropped a segment because of its age", "table", table, "path", path, "rows", rows)
 		},
+		Backfilled: func(rollup, path string, rows, done, total int64, took time.Duration) {
+			v.log.Debug("rolled up a segment", "rollup", rollup, "path", path, "rows", rows, "done", done, "total", total, "took", took)
+		},
 		Quarantined: func(path string, reason error) {
 			v.log.Error("set a damaged segment aside; its rows are missing", "path", path, "reason", reason)
 		},
