@@ -208,8 +208,8 @@ func TestRollupMustHaveAllRows(t *testing.T) {
 	expect("", "rollup f60 not used: its backfill is not done: 2 of 5 segments\n", "Scan f5\n")
 	m.keep["flows"], m.keep["f5"] = 0, time.Hour
 	expect("", "rollup f5 not used: it is kept for 1h only, the query may ask for more\n", "Scan f1\n")
-	expect("WHERE time >= now() - INTERVAL '59 minutes'", "Scan f5\n")
-	expect("WHERE time >= now() - INTERVAL '61 minutes'", "Scan f1\n")
+	expect("WHERE time >= now() - INTERVAL '55 minutes'", "Scan f5\n")
+	expect("WHERE time >= now() - INTERVAL '65 minutes'", "Scan f1\n")
 	m.keep["flows"] = time.Hour
 	expect("", "Scan f5\n")
 	if got := answer(e, "EXPLAIN ANALYZE SELECT count(*) FROM flows", false); !strings.Contains(got, "rollup f60 not used") {
@@ -217,6 +217,31 @@ func TestRollupMustHaveAllRows(t *testing.T) {
 	}
 	if got := answer(e, "EXPLAIN SELECT count(*) FROM flows", false); strings.Contains(got, "not used") {
 		t.Errorf("EXPLAIN tells too much:\n%s", got)
+	}
+}
+
+// Where the bounds of time cut buckets, the finest rollup is taken whose buckets are a small part of the range: rows of cut
+// buckets are read from the table.
+func TestRollupByEdges(t *testing.T) {
+	e := testEngine(rollupWorld(t, rand.New(rand.NewPCG(2, 2)), 5), 1)
+	for where, want := range map[string]string{
+		"":                                      "f60",
+		"time >= '2026-01-05 10:00:00'":         "f60",
+		"time >= '2026-01-05 10:05:00'":         "f5",
+		"time >= '2026-01-05 10:00:01'":         "f1",
+		"time < '2026-01-05 10:00:01'":          "f60", // everything before it
+		"time >= '2026-01-01 00:00:01'":         "f5",  // 1284 of its buckets, 107 of an hour
+		"time >= '2025-12-01 00:00:01'":         "f60",
+		"time BETWEEN '2026-01-04' AND now()":   "f5",
+		"time >= '2026-01-04' AND time < now()": "f60",
+	} {
+		sql := "EXPLAIN SELECT server.service, count(*) FROM flows"
+		if where != "" {
+			sql += " WHERE " + where
+		}
+		if got := answer(e, sql+" GROUP BY 1", false); !strings.Contains(got, "Scan "+want+"\n") {
+			t.Errorf("%s: want %s in\n%s", where, want, got)
+		}
 	}
 }
 

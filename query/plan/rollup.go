@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flowlake/flowlake/db/pred"
 	"github.com/flowlake/flowlake/db/schema"
 	"github.com/flowlake/flowlake/query/exec"
 )
@@ -109,18 +110,49 @@ func (p *Planner) fromRollup(a *exec.Aggregate) exec.Node {
 		return cmp.Or(cmp.Compare(y.Every, x.Every), cmp.Compare(len(x.Keys), len(y.Keys)), strings.Compare(x.Name, y.Name))
 	})
 	var why []string
+	var best *rolled // the finest that fits, so far
 	for _, s := range fits {
-		out, reason := p.tryRollup(f, a, s)
-		if out != nil {
-			scan := out.scan
-			scan.Rollup = fmt.Sprintf("rollup of %s, every %s", table.Name, SpanText(s.Rollup.Def.Every))
-			scan.Rejected = why
-			return out.node
+		d := &s.Rollup.Def
+		if best != nil && d.Every == best.every {
+			continue // more keys
 		}
-		why = append(why, fmt.Sprintf("rollup %s not used: %s", s.Rollup.Def.Name, reason))
+		out, reason := p.tryRollup(f, a, s)
+		if out == nil {
+			why = append(why, fmt.Sprintf("rollup %s not used: %s", d.Name, reason))
+			continue
+		}
+		if best != nil {
+			why = append(why, fmt.Sprintf("rollup %s not used: the bounds of time cut its buckets of %s, of which all rows would be read", best.name, SpanText(best.every)))
+		}
+		out.name, out.every = d.Name, d.Every
+		if best = out; !p.cutsMuch(out.scan.Request, int64(d.Every)) {
+			break
+		}
 	}
-	f.scan.Rejected = why
-	return nil
+	if best == nil {
+		f.scan.Rejected = why
+		return nil
+	}
+	best.scan.Rollup = fmt.Sprintf("rollup of %s, every %s", table.Name, SpanText(best.every))
+	best.scan.Rejected = why
+	return best.node
+}
+
+// edgeShare is how many buckets a range of time should have at least where its bounds cut some: the rows of those are read
+// from the table, where there may be many for each row of the rollup.
+const edgeShare = 256
+
+// cutsMuch says whether a request's bounds cut buckets that are a good part of its range.
+func (p *Planner) cutsMuch(req *pred.Request, every int64) bool {
+	from, to := req.From, req.To
+	cut := from != pred.MinTime && from%every != 0 || to != pred.MaxTime && to%every != 0
+	if !cut || from == pred.MinTime {
+		return false
+	}
+	if to == pred.MaxTime {
+		to = max(p.NowNanos, from)
+	}
+	return (uint64(to)-uint64(from))/edgeShare < uint64(every)
 }
 
 // SpanText is a duration as people write it: 1m, 1h30m, 90d; 0 is forever.
@@ -144,8 +176,10 @@ func SpanText(d time.Duration) string {
 
 // rolled is an aggregate rewritten to a rollup.
 type rolled struct {
-	node exec.Node
-	scan *exec.Scan
+	node  exec.Node
+	scan  *exec.Scan
+	name  string
+	every time.Duration
 }
 
 // tryRollup rewrites an aggregate to a rollup; where that is not possible, reason says why.
@@ -188,5 +222,5 @@ func (p *Planner) tryRollup(f *flat, a *exec.Aggregate, s schema.RollupStatus) (
 		agg.Input = &exec.Filter{Input: scan, Terms: filters}
 	}
 	proj.Input = agg
-	return &rolled{proj, scan}, ""
+	return &rolled{node: proj, scan: scan}, ""
 }
