@@ -36,6 +36,12 @@ type encoder struct {
 	planes []byte
 	huff   huff0.Scratch
 	pages  pageStore
+	// columns that need no gathering, and the places of the order in hand (if placed)
+	sorted       batch.Vector
+	fullInts     []int64
+	fullCodes    []uint32
+	rare, places []int32
+	placed       bool
 	// zeros is the encoding of zeroCount zeros
 	zeros     []byte
 	zeroCount int
@@ -58,6 +64,9 @@ func takeEncoder() (*encoder, error) {
 // maxKeptText bounds what an idle encoder holds of each buffer that values of any length go through.
 const maxKeptText = 1 << 20
 
+// maxKeptRows bounds the rows for which it holds whole columns.
+const maxKeptRows = 256 << 10
+
 func (e *encoder) giveBack() {
 	e.pages.reset()
 	e.pages.free = e.pages.free[:min(len(e.pages.free), maxKeptBlocks)]
@@ -67,6 +76,10 @@ func (e *encoder) giveBack() {
 		}
 	}
 	e.text = e.text[:0]
+	e.sorted = batch.Vector{} // it refers to a dictionary
+	if cap(e.fullInts) > maxKeptRows {
+		e.fullInts, e.fullCodes, e.rare, e.places = nil, nil, nil, nil
+	}
 	encoders.Put(e)
 }
 

@@ -104,7 +104,7 @@ func NewWriter(fs vfs.FS, path string, t *schema.Table, o Options) (*Writer, err
 	return w, nil
 }
 
-// Append adds b's rows, in the given order (a list of row numbers; nil takes them as they are). b is in the table's
+// Append adds b's rows, in the given order (a list of row numbers, each at most once; nil takes them as they are). b is in the table's
 // layout: Cols parallel to Table.Columns, nil for a column of defaults, TagSet vectors holding ids. b is not kept. After
 // an error the writer only takes Abort.
 func (w *Writer) Append(b *batch.Batch, order []int32) error { return w.AppendColumns(b, order, nil) }
@@ -125,6 +125,7 @@ func (w *Writer) AppendColumns(b *batch.Batch, order []int32, load func(col int)
 		n = len(order)
 	}
 	widest := w.widest(b)
+	w.enc.placed = false
 	for start := 0; start < n; {
 		cuts := w.plan(b, order, start, n, widest)
 		// Column by column, so that a column stays in the cache while its rows are gathered from all over it.
@@ -136,7 +137,13 @@ func (w *Writer) AppendColumns(b *batch.Batch, order []int32, load func(col int)
 					return w.fail(err)
 				}
 			}
-			if err := w.appendColumn(c, v, order, cuts); err != nil {
+			in := order
+			if v != nil && order != nil {
+				if s, ok := w.enc.straighten(v, b.N, order); ok {
+					v, in = s, nil
+				}
+			}
+			if err := w.appendColumn(c, v, in, cuts); err != nil {
 				return w.fail(err)
 			}
 		}
