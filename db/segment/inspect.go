@@ -23,9 +23,13 @@ type ColumnInspection struct {
 	Pages      int
 	Encodings  map[string]int // data pages by encoding
 	Compressed int            // data pages that are compressed
+	Constant   int            // data pages whose rows all hold the same number
 	Nulls      int64
 	// Stored is what the column takes in the file, dictionaries included; Raw the same before compression.
-	Stored, Raw     int64
+	Stored, Raw int64
+	// Plain is what the values would take one by one without any encoding: of numbers, tag sets and booleans. Of text it is
+	// Raw, since only that is known without reading the pages.
+	Plain           int64
 	Dictionaries    int64 // bytes of Stored that are dictionary pages
 	DictionaryItems int64 // entries of all dictionaries
 	Bloom           int64 // bytes of Bloom filters and page locators
@@ -49,6 +53,7 @@ func Inspect(fs vfs.FS, path string) (in *Inspection, err error) {
 		for g := range r.index.groups {
 			col.add(&r.index.groups[g].chunks[k])
 		}
+		col.Plain = plainBytes(&col, r.Info().Rows)
 		in.IndexBytes -= col.Stored
 		in.Columns = append(in.Columns, col)
 	}
@@ -70,7 +75,47 @@ func (c *ColumnInspection) add(m *chunkMeta) {
 			c.Compressed++
 		}
 		c.Nulls += int64(p.nulls)
+		if c.Type.Physical() == schema.Int64 && p.flags&pageRange != 0 && p.min == p.max && p.nulls == 0 {
+			c.Constant++
+		}
 		c.Stored += int64(p.hdr + p.size)
 		c.Raw += int64(p.hdr + p.raw)
 	}
+}
+
+// plainBytes is what rows of the column take without any encoding.
+func plainBytes(c *ColumnInspection, rows int64) int64 {
+	rows -= c.Nulls
+	switch physicalOf(c.Type) {
+	case pqBoolean:
+		return (rows + 7) / 8
+	case pqInt32:
+		return 4 * rows
+	case pqByteArray:
+		return c.Raw
+	}
+	return 8 * rows
+}
+
+// Why says in words what of the data led to the column's encoding.
+func (c *ColumnInspection) Why() string {
+	switch e := c.Encodings; {
+	case c.Pages == 0:
+		return ""
+	case c.Constant == c.Pages:
+		return "constant"
+	case e["BYTE_STREAM_SPLIT"] > 0 && e["DELTA_BINARY_PACKED"]+e["PLAIN"] > 0:
+		return "page by page: entropy of the bytes against differences"
+	case e["BYTE_STREAM_SPLIT"] > 0:
+		return "no order, few different bytes"
+	case e["RLE_DICTIONARY"] > 0 && len(e) > 1:
+		return "values repeat, until the dictionary was full"
+	case e["RLE_DICTIONARY"] > 0:
+		return "values repeat"
+	case e["DELTA_LENGTH_BYTE_ARRAY"] > 0:
+		return "values hardly repeat"
+	case e["DELTA_BINARY_PACKED"] > 0:
+		return "small differences, or no pattern at all"
+	}
+	return "as it is"
 }

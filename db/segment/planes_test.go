@@ -225,3 +225,22 @@ func BenchmarkNumbers(b *testing.B) {
 		})
 	}
 }
+
+func TestInspectSaysWhy(t *testing.T) {
+	b := numbers(t, 20000)
+	fs := vfs.NewMem()
+	writeAll(t, fs, "seg", b, nil, Options{})
+	in, err := Inspect(fs, "seg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"constant": "constant", "latencies": "no order, few different bytes", "counting": "small differences, or no pattern at all"}
+	for _, c := range in.Columns {
+		if why, ok := want[c.Name]; ok && c.Why() != why {
+			t.Errorf("column %s: %s, want %s", c.Name, c.Why(), why)
+		}
+		if plain := int64(8 * b.N); c.Type == schema.BigInt && c.Plain+8*c.Nulls != plain {
+			t.Errorf("column %s takes %d bytes plain, want %d", c.Name, c.Plain, plain)
+		}
+	}
+}

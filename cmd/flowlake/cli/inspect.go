@@ -81,10 +81,10 @@ type listing struct {
 	cells   []render.Cell
 }
 
-// col is a column of a listing: "name" is text, "name:n" a number, "name:t" a time.
+// col is a column of a listing: "name" is text, "name:n" a whole number, "name:f" another, "name:t" a time.
 func col(spec string) render.Column {
 	name, kind, _ := strings.Cut(spec, ":")
-	c := render.Column{Name: name, Type: map[string]schema.Type{"n": schema.BigInt, "t": schema.Timestamp}[kind]}
+	c := render.Column{Name: name, Type: map[string]schema.Type{"n": schema.BigInt, "f": schema.Double, "t": schema.Timestamp}[kind]}
 	if c.Type == schema.Invalid {
 		c.Type = schema.Varchar
 	}
@@ -128,6 +128,10 @@ func (l *listing) row(values ...any) error {
 		case int64:
 			if c.Null = v == absent; !c.Null {
 				c.Text = strconv.AppendInt(nil, v, 10)
+			}
+		case float64:
+			if c.Null = v != v; !c.Null {
+				c.Text = strconv.AppendFloat(nil, v, 'f', -1, 64)
 			}
 		case time.Time:
 			if c.Null = v.IsZero(); !c.Null {
@@ -207,7 +211,8 @@ func inspectWAL(out *listing, paths []string) error {
 }
 
 func inspectSegments(out *listing, paths []string) error {
-	out.head("file", "column", "type", "pages:n", "encodings", "stored_bytes:n", "raw_bytes:n", "dictionary_entries:n", "bloom_bytes:n", "nulls:n")
+	out.head("file", "column", "type", "pages:n", "encodings", "zstd_pages:n", "stored_bytes:n", "raw_bytes:n",
+		"bytes_per_row:f", "ratio:f", "dictionary_entries:n", "bloom_bytes:n", "nulls:n", "why")
 	var errs []error
 	for _, p := range paths {
 		in, err := segment.Inspect(vfs.OS, p)
@@ -216,19 +221,28 @@ func inspectSegments(out *listing, paths []string) error {
 			continue
 		}
 		i := in.Info
-		fmt.Fprintf(out.s.Err, "%s: table %s, %d rows, %s, %d row groups, level %d, log records %d to %d, %s to %s\n", p, i.Table, i.Rows,
-			humanBytes(float64(i.Bytes)), i.RowGroups, i.Level, i.MinIndex, i.MaxIndex, shortTime(i.MinTime), shortTime(i.MaxTime))
+		fmt.Fprintf(out.s.Err, "%s: table %s, %d rows, %s, %.2f bytes a row, %d row groups, level %d, log records %d to %d, %s to %s\n", p, i.Table, i.Rows,
+			humanBytes(float64(i.Bytes)), perOne(i.Bytes, i.Rows), i.RowGroups, i.Level, i.MinIndex, i.MaxIndex, shortTime(i.MinTime), shortTime(i.MaxTime))
 		for _, c := range in.Columns {
 			var enc []string
 			for _, k := range slices.Sorted(maps.Keys(c.Encodings)) {
 				enc = append(enc, fmt.Sprintf("%s %d", k, c.Encodings[k]))
 			}
-			if err := out.row(filepath.Base(p), c.Name, c.Type.String(), int64(c.Pages), strings.Join(enc, ", "), c.Stored, c.Raw, c.DictionaryItems, c.Bloom, c.Nulls); err != nil {
+			if err := out.row(filepath.Base(p), c.Name, c.Type.String(), int64(c.Pages), strings.Join(enc, ", "), int64(c.Compressed), c.Stored, c.Raw,
+				perOne(c.Stored+c.Bloom, i.Rows), perOne(c.Plain, c.Stored), c.DictionaryItems, c.Bloom, c.Nulls, c.Why()); err != nil {
 				return err
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// perOne is sum/n to three digits behind the point, NaN for an n of 0.
+func perOne(sum, n int64) float64 {
+	if n == 0 {
+		return math.NaN()
+	}
+	return math.Round(1000*float64(sum)/float64(n)) / 1000
 }
 
 func shortTime(nanos int64) string {
