@@ -214,6 +214,9 @@ func (r *Reader) loadPage(p *pageMeta, s *scratch) error {
 		return nil
 	}
 	want := int(p.raw - p.def)
+	if !frameHolds(s.page8.values, want) { // before memory is taken for it
+		return r.corrupt(off, "page does not uncompress to %d bytes", want)
+	}
 	s.raw = extend(s.raw, 0, want+padding)
 	if s.zstd == nil {
 		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
@@ -229,6 +232,15 @@ func (r *Reader) loadPage(p *pageMeta, s *scratch) error {
 	}
 	s.page8.values = s.raw[:want]
 	return nil
+}
+
+// frameHolds says whether src may be a zstd frame of want bytes: frames nearly always state their content's size.
+func frameHolds(src []byte, want int) bool {
+	var h zstd.Header
+	if h.Decode(src) != nil {
+		return false
+	}
+	return !h.HasFCS || h.FrameContentSize == uint64(want)
 }
 
 // dictionary is a chunk's dictionary, from the cache or the file.
