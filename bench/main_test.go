@@ -36,6 +36,9 @@ var keys = map[string]map[string][]string{
 	},
 	"scan":   {"flowlake": {"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"}},
 	"needle": {"flowlake": {"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows"}},
+	"rollup": {"flowlake": {"cpu_s", "disk_bytes", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"},
+		"flowlake.1m":  {"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"},
+		"flowlake.raw": {"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"}},
 	"start": {"flowlake": {"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows"},
 		"flowlake.log": {"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows"}},
 }
@@ -215,6 +218,26 @@ func TestPercentile(t *testing.T) {
 	} {
 		if got := percentile(c.all, c.part); got != c.want {
 			t.Errorf("percentile(%v, %v) = %v, want %v", c.all, c.part, got, c.want)
+		}
+	}
+}
+
+func TestNearly(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"x|1|100\ny|2|7", "x|1|101.5\ny|2|7", true},
+		{"x|1|100", "x|1|107", false},
+		{"x|1|100", "x|2|100", false},
+		{"x|1|100", "x|1|100\ny|1|1", false},
+		{"x|1|", "x|1|nan", true},
+		{"x|1|NULL", "x|1|", true},
+		{"x|1|", "x|1|3", false},
+		{"3", "3", false},
+	} {
+		if got := nearly(c.a, c.b); got != c.want {
+			t.Errorf("%q and %q: %v", c.a, c.b, got)
 		}
 	}
 }

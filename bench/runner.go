@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/flowlake/flowlake/bench/peer"
@@ -17,7 +20,9 @@ import (
 const (
 	scanRepeat = 7  // times that a scan is asked
 	needles    = 12 // trace ids looked for
-	starts     = 5  // times that a folder is opened
+	// rollupRepeat is how often a dashboard is asked for.
+	rollupRepeat = 15
+	starts       = 5 // times that a folder is opened
 )
 
 // participant is a system that takes part.
@@ -159,6 +164,8 @@ func (r *runner) phases(ctx context.Context, p participant, s workload.Spec, nam
 	case "scan":
 		s.Repeat, s.Queries = scanRepeat, []string{workload.GroupBy}
 		return r.loaded(ctx, p, s, workload.PhaseLoad, workload.PhaseScan, name)
+	case "rollup":
+		return r.rollup(ctx, p, s, name)
 	case "needle":
 		t := s
 		t.System, t.Phase, t.Repeat = ourName, phaseTraces, needles
@@ -182,6 +189,27 @@ func (r *runner) phases(ctx context.Context, p participant, s workload.Spec, nam
 		return r.loaded(ctx, p, s, workload.PhaseLoadWAL, workload.PhaseStart, name+".log")
 	}
 	return fmt.Errorf("workload %s: no phases are known", r.o.kind.Name)
+}
+
+// rollup stores the rows and asks for the dashboard in every form that the system has. The entry of the system is of both:
+// rows per second, CPU time, memory and disk of storing, and p50 and p99 of asking.
+func (r *runner) rollup(ctx context.Context, p participant, s workload.Spec, name string) error {
+	if _, err := r.measure(ctx, p, s, workload.PhaseRollup, name); err != nil {
+		return err
+	}
+	whole := r.systems[name]
+	s.Repeat = rollupRepeat
+	for _, f := range workload.Dashboard(p.name) {
+		s.Queries = []string{f.SQL}
+		if _, err := r.measure(ctx, p, s, workload.PhaseScan, name+f.Suffix); err != nil {
+			return err
+		}
+		if f.Suffix == "" {
+			whole.P50, whole.P99 = r.systems[name].P50, r.systems[name].P99
+		}
+	}
+	r.systems[name] = whole
+	return nil
 }
 
 // loaded measures a phase on rows that another phase has stored.
@@ -238,7 +266,7 @@ func (r *runner) measure(ctx context.Context, p participant, s workload.Spec, ph
 type wrongAnswer struct{ a, b, query, answerA, answerB string }
 
 func (w *wrongAnswer) Error() string {
-	short := func(s string) string { return s[:min(len(s), 300)] }
+	short := func(s string) string { return s[:min(len(s), 1500)] }
 	return fmt.Sprintf("%s and %s answer %q differently:\n%s\nand\n%s", w.a, w.b, w.query, short(w.answerA), short(w.answerB))
 }
 
@@ -250,11 +278,15 @@ func (r *runner) agree(name string, s workload.Spec, answers []string) error {
 		r.answers[key], r.answerer[key] = answers, name
 		return nil
 	}
-	if slices.Equal(first, answers) {
+	equal := func(a, b string) bool { return a == b }
+	if r.o.kind.Name == "rollup" {
+		equal = nearly
+	}
+	if slices.EqualFunc(first, answers, equal) {
 		return nil
 	}
 	for i := range min(len(first), len(answers)) {
-		if first[i] != answers[i] {
+		if !equal(first[i], answers[i]) {
 			q := "count of " + s.Table
 			if i < len(s.Queries) {
 				q = s.Queries[i]
@@ -263,4 +295,30 @@ func (r *runner) agree(name string, s workload.Spec, answers []string) error {
 		}
 	}
 	return fmt.Errorf("%s gave %d answers, %s %d", r.answerer[key], len(first), name, len(answers))
+}
+
+// sketchError is by how much two sketches' percentiles may differ, and what the next value above or below is besides.
+const sketchError = 0.05
+
+// nearly says whether two answers are equal but for the last column, a percentile of a sketch.
+func nearly(a, b string) bool {
+	linesA, linesB := strings.Split(a, "\n"), strings.Split(b, "\n")
+	return slices.EqualFunc(linesA, linesB, func(a, b string) bool {
+		i, j := strings.LastIndexByte(a, '|'), strings.LastIndexByte(b, '|')
+		if i < 0 || j < 0 || a[:i] != b[:j] {
+			return false
+		}
+		x, okA := number(a[i+1:])
+		y, okB := number(b[j+1:])
+		if !okA || !okB {
+			return okA == okB
+		}
+		return math.Abs(x-y) <= sketchError*max(math.Abs(x), math.Abs(y))
+	})
+}
+
+// number is a number in an answer; no system has a word in common for the percentile of nothing.
+func number(text string) (float64, bool) {
+	v, err := strconv.ParseFloat(text, 64)
+	return v, err == nil && !math.IsNaN(v)
 }

@@ -31,7 +31,7 @@ func (r reader) ids(name string) []uint32 { return r.b.Cols[r.b.Table.MustColumn
 
 func TestBatchesAreSound(t *testing.T) {
 	for name, g := range map[string]interface{ Next(int) *batch.Batch }{
-		"flows": NewFlows(small), "spans": NewSpans(small), "samples": NewSamples(SampleOptions{Seed: 1}),
+		"network_1s": NewNetwork(EdgeOptions{Seed: 1}), "application_1s": NewApplication(EdgeOptions{Seed: 1}), "flows": NewFlows(small), "spans": NewSpans(small), "samples": NewSamples(SampleOptions{Seed: 1}),
 	} {
 		each(g, 20000, func(b *batch.Batch) {
 			ByValue(b, PodTags)

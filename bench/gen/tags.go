@@ -27,18 +27,21 @@ func PodTags(id uint32) []byte {
 		tags.Tag{Key: "node", Value: nodeName(node)},
 		tags.Tag{Key: "host", Value: "i-" + hex("host", slot%manyValues)},
 		tags.Tag{Key: "namespace", Value: fmt.Sprintf("team-%02d", team)},
-		tags.Tag{Key: "workload", Value: fmt.Sprintf("svc-%03d", service)},
+		tags.Tag{Key: "workload", Value: serviceName(service)},
 		tags.Tag{Key: "workload_kind", Value: "deployment"},
-		tags.Tag{Key: "service", Value: fmt.Sprintf("svc-%03d", service)},
+		tags.Tag{Key: "service", Value: serviceName(service)},
 		tags.Tag{Key: "pod", Value: fmt.Sprintf("svc-%03d-7d9f8b6c5-%05x%02x", service, slot, restarts)},
 		tags.Tag{Key: "container", Value: "c-" + hex("container", (slot+restarts)%manyValues)},
-		tags.Tag{Key: "app", Value: fmt.Sprintf("svc-%03d", service)},
+		tags.Tag{Key: "app", Value: serviceName(service)},
 		tags.Tag{Key: "version", Value: "v-" + hex("version", (service*5+slot%5+restarts)%manyValues)},
 		tags.Tag{Key: "team", Value: fmt.Sprintf("team-%02d", team)},
 		tags.Tag{Key: "tier", Value: [...]string{"frontend", "backend", "data"}[service%3]},
 		tags.Tag{Key: "env", Value: "production"},
 	)
 }
+
+// serviceName is the name of a service, which its workload and app have too.
+func serviceName(service int) string { return fmt.Sprintf("svc-%03d", service) }
 
 // nodeName is the name of a node, and of the collector on it.
 func nodeName(agent int) string { return fmt.Sprintf("node-%02d", agent) }

@@ -30,13 +30,16 @@ type Column struct {
 }
 
 // columns is the columns of a peer's table for rows like b's: one for each column and, peers having no tag sets, one for
-// each tag key of a side. Maps, which the generator leaves empty, are left out.
+// each tag key of a side. Maps, which the generator leaves empty, and sketches are left out.
 func columns(b *batch.Batch) ([]Column, error) {
 	var out []Column
 	for i, c := range b.Table.Columns {
 		v := b.Cols[i]
 		switch c.Type {
 		case schema.Map, schema.Bytes:
+			if c.Role == schema.Sketch { // what is in it is in other columns too
+				continue
+			}
 			if v != nil {
 				return nil, fmt.Errorf("column %s: values of type %v have no form for peers", c.Name, c.Type)
 			}

@@ -77,11 +77,12 @@ class Chdb:
         pass
 
     def merge(self):
-        self.run(f"OPTIMIZE TABLE {self.spec['table']} FINAL")
+        tables = self.run("SELECT name FROM system.tables WHERE database = 'bench' AND engine LIKE '%MergeTree'")
+        for table in tables.split():
+            self.run(f"OPTIMIZE TABLE {table} FINAL")
 
     def disk(self):
-        sql = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'bench' AND table = '%s'"
-        return int(self.run(sql % self.spec["table"]))
+        return int(self.run("SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = 'bench'"))
 
     def ask(self, sql):
         return self.run(sql).rstrip("\n").replace("\t", "|")
@@ -196,6 +197,12 @@ def ingest(peer, spec, out):
     out["disk_bytes"] = peer.disk()
 
 
+def rollup(peer, spec, out):
+    ingest(peer, spec, out)
+    peer.merge()
+    out["disk_bytes"] = peer.disk()
+
+
 def size(peer, spec, out):
     peer.open()
     peer.create(False)
@@ -256,7 +263,7 @@ def main():
     if not isinstance(peer, Server):
         __import__(spec["system"])  # loading the library is not part of any phase
     out = {"rows": spec["rows"], "seconds": 0, "cpu_s": 0, "millis": [], "answers": []}
-    phases = {"ingest": ingest, "size": size, "load": load, "load-log": load, "scan": scan, "needle": needle, "start": start}
+    phases = {"ingest": ingest, "rollup": rollup, "size": size, "load": load, "load-log": load, "scan": scan, "needle": needle, "start": start}
     try:
         phases[spec["phase"]](peer, spec, out)
     finally:

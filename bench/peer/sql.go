@@ -11,9 +11,10 @@ import (
 
 // sortKeys is the order of a table in ClickHouse: that of ours, a tag set being told apart by its pod or its series.
 var sortKeys = map[string]string{
-	"flows":   "toStartOfMinute(time), server_tags_pod, client_tags_pod, server_port, time",
-	"spans":   "toStartOfMinute(time), server_tags_pod, client_tags_pod, endpoint, time",
-	"samples": "tags___name__, tags_instance, tags_job, tags_namespace, tags_cluster, time",
+	"flows":             "toStartOfMinute(time), server_tags_pod, client_tags_pod, server_port, time",
+	"spans":             "toStartOfMinute(time), server_tags_pod, client_tags_pod, endpoint, time",
+	workload.EdgesTable: "toStartOfMinute(time), server_tags_pod, client_tags_pod, server_port, time",
+	"samples":           "tags___name__, tags_instance, tags_job, tags_namespace, tags_cluster, time",
 }
 
 // Create is the statements that make the table of a peer.
@@ -47,8 +48,18 @@ func Create(system, table string, cols []Column) ([]string, error) {
 		defs = append(defs, "INDEX by_trace trace_id TYPE bloom_filter(0.001) GRANULARITY 1")
 	}
 	// an insert is acknowledged when it is on disk, as in the other systems
-	return []string{fmt.Sprintf("CREATE TABLE %s (%s) ENGINE = MergeTree ORDER BY (%s) SETTINGS fsync_after_insert = 1, fsync_part_directory = 1",
-		table, strings.Join(defs, ", "), key)}, nil
+	const settings = "SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
+	out := []string{fmt.Sprintf("CREATE TABLE %s (%s) ENGINE = MergeTree ORDER BY (%s) %s", table, strings.Join(defs, ", "), key, settings)}
+	if table == workload.EdgesTable {
+		out = append(out,
+			"CREATE TABLE "+workload.RollupName+" (bucket DateTime64(9), service LowCardinality(String), l7_request SimpleAggregateFunction(sum, Int64), "+
+				"bytes_rx SimpleAggregateFunction(sum, Int64), rtt AggregateFunction(quantileDD(0.01, 0.99), Int64)) "+
+				"ENGINE = AggregatingMergeTree ORDER BY (bucket, service) "+settings,
+			"CREATE MATERIALIZED VIEW "+workload.RollupName+"_view TO "+workload.RollupName+" AS SELECT toStartOfInterval(time, INTERVAL 5 minute) AS bucket, "+
+				"server_tags_service AS service, sum(l7_request) AS l7_request, sum(bytes_rx) AS bytes_rx, "+
+				"quantileDDStateIf(0.01, 0.99)(rtt_sum_us, rtt_count > 0) AS rtt FROM "+table+" GROUP BY bucket, service")
+	}
+	return out, nil
 }
 
 // clickhouse is the type and codec of a column: those of the tables that OpenTelemetry's exporter for ClickHouse makes.

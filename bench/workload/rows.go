@@ -28,6 +28,8 @@ func NewGenerator(s Spec) (*Generator, error) {
 		g.next = gen.NewSpans(o).Next
 	case "samples":
 		g.next = gen.NewSamples(gen.SampleOptions{Seed: s.Seed, Series: samplesSeries}).Next
+	case EdgesTable:
+		g.next = gen.NewNetwork(gen.EdgeOptions{Seed: s.Seed, RowsPerSecond: edgesPerSecond}).Next
 	default:
 		return nil, fmt.Errorf("no generator makes rows of table %q", s.Table)
 	}

@@ -25,6 +25,8 @@ func Run(ctx context.Context, s Spec) (*Outcome, error) {
 		return load(ctx, s)
 	case PhaseScan:
 		return scan(ctx, s)
+	case PhaseRollup:
+		return rollup(ctx, s)
 	case PhaseNeedle:
 		return needle(ctx, s)
 	case PhaseStart:
@@ -35,7 +37,7 @@ func Run(ctx context.Context, s Spec) (*Outcome, error) {
 
 // keep is the defaults, except that rows of a fixed day do not expire.
 func keep(o *db.Options) {
-	o.Retention = map[string]time.Duration{"flows": 0, "spans": 0, "samples": 0}
+	o.Retention = map[string]time.Duration{"flows": 0, "spans": 0, "samples": 0, EdgesTable: 0, "network_1m": 0}
 }
 
 // unflushed leaves all rows in the log until told otherwise.

@@ -12,6 +12,7 @@ const (
 	PhaseLoad    = "load"     // write all rows; nothing is measured
 	PhaseLoadWAL = "load-log" // as load, but the rows stay in the log
 	PhaseScan    = "scan"     // ask Queries[0] again and again
+	PhaseRollup  = "rollup"   // write all rows with a rollup declared
 	PhaseNeedle  = "needle"   // open the files cold and ask one query, for each query
 	PhaseStart   = "start"    // open the files cold and count the rows, once
 )
@@ -76,10 +77,7 @@ const (
 
 // poolNanos is how much later a table's pool comes each time it comes again: what it spans, for flows, which are reported at
 // the ends of minutes, in whole minutes.
-var poolNanos = map[string]int64{"flows": 120e9, "samples": PoolRows / samplesSeries * 15e9, EdgesTable: 60e9}
-
-// EdgesTable is the table of the workload rollup.
-const EdgesTable = "network_1s"
+var poolNanos = map[string]int64{"flows": 120e9, "samples": PoolRows / samplesSeries * 15e9, EdgesTable: 88 * 60e9}
 
 // Kind is a workload by name.
 type Kind struct {
@@ -100,6 +98,7 @@ func Kinds() []Kind {
 		{"size", 1 << 20, []string{"flows", "spans", "samples"}, false, "bytes on disk at flush and after merging"},
 		{"scan", 4 << 20, []string{"flows"}, true, "group by two columns over all rows, warm"},
 		{"needle", 2 << 20, []string{"spans"}, false, "the spans of one trace, files cold"},
+		{"rollup", RollupRows, []string{EdgesTable}, true, "rows of edges by second, rolled up; then 24 hours by service with p99"},
 		{"start", 2 << 20, []string{"flows"}, true, "open the folder and count its rows, files cold; again with the rows in the log"},
 	}
 }
