@@ -21,10 +21,10 @@ build: ## build ./flowlake
 	$(GO) build -o flowlake ./cmd/flowlake
 
 test: ## all tests; those that need root, capture rights or a missing program skip and say so
-	$(GO) test -timeout 10m $(PKGS)
+	$(GO) test -timeout 30m $(PKGS)
 
 race: ## the concurrent packages under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 10m $(RACE_PKGS)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m $(RACE_PKGS)
 
 lint: ## gofmt, vet, staticcheck
 	@fmt=$$(gofmt -l $$(git ls-files --deduplicate '*.go')); test -z "$$fmt" || { echo "gofmt -w these files:"; echo "$$fmt"; exit 1; }
