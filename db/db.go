@@ -94,7 +94,7 @@ func Open(dir string, opts ...func(*Options)) (*DB, error) {
 	o.ensureDefaults()
 	d := &DB{
 		dir: dir, fs: o.FS, opts: o,
-		tags:     tags.New(tags.Limits{MaxSets: o.MaxTagSets / 3 * 4}), // see tags.Store.Admits
+		tags:     tags.New(o.tagLimits()),
 		cache:    segment.NewCache(max(o.CacheBytes, 0)),
 		segments: map[*schema.Table][]*segmentRef{},
 		room:     make(chan struct{}),

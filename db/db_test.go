@@ -355,8 +355,14 @@ func TestWriteRefusesWhatDoesNotFit(t *testing.T) {
 	if err := d.Write(context.Background(), rowsOf(100, 120)); !errors.Is(err, ErrTooManyTagSets) || !errors.Is(err, batch.ErrRefused) {
 		t.Errorf("too many tag sets: %v", err)
 	}
+	err := d.Write(context.Background(), rowsOf(100, 120))
+	for _, says := range []string{"21 tag sets", "limit is 33", `"pod"`, "SHOW TAG CARDINALITY", "MaxTagSets"} {
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("it does not say %q: %v", says, err)
+		}
+	}
 	equalIDs(t, "what was taken", allIDs(t, d), upTo(20))
-	if m := d.Metrics(); m.Refused["bad_batch"] != 14 || m.Refused["tag_limit"] != 120 {
+	if m := d.Metrics(); m.Refused["bad_batch"] != 14 || m.Refused["tag_limit"] != 240 || m.TagRefused["sets"] != 240 {
 		t.Errorf("refused %v", m.Refused)
 	}
 }

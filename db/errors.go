@@ -18,7 +18,8 @@ var (
 	ErrNotAFolder = errors.New("not a data folder")
 	// ErrBadBatch is returned by Write when a batch does not fit its table. Writing it again cannot succeed.
 	ErrBadBatch = fmt.Errorf("bad batch: %w", batch.ErrRefused)
-	// ErrTooManyTagSets is returned by Write when the batch's new tag sets would pass the limit (Options.MaxTagSets).
+	// ErrTooManyTagSets is returned by Write when the batch's new tag sets would pass a limit (Options.MaxTagSets,
+	// MaxTagBytes, MaxTagKeys, MaxTagValues). It wraps a *tags.LimitError, which says which.
 	ErrTooManyTagSets = fmt.Errorf("too many tag sets: %w", batch.ErrRefused)
 	// ErrBusy is returned by Write when unflushed rows fill their memory bound and flushing does not keep up; try again later.
 	ErrBusy = errors.New("too many unflushed rows")

@@ -3,24 +3,26 @@ package db
 import (
 	"sync/atomic"
 
+	"github.com/flowlake/flowlake/db/tags"
 	"github.com/flowlake/flowlake/db/wal"
 )
 
 // counters count since Open.
 type counters struct {
-	writes, rows, bytes           atomic.Int64
-	refusedBad, refusedTags       atomic.Int64
-	refusedBusy, refusedLog       atomic.Int64
-	stalls, tagOverflow           atomic.Int64
-	flushes, flushedRows          atomic.Int64
-	flushedBytes                  atomic.Int64
-	compactions, compactedRows    atomic.Int64
-	compactedBytes, expiredRows   atomic.Int64
-	quarantined, backgroundErrors atomic.Int64
-	scrubbedFiles, scrubbedBytes  atomic.Int64
-	scrubRounds, scrubProblems    atomic.Int64
-	rollupRows, rollupPartials    atomic.Int64
-	backfilledSegments            atomic.Int64
+	writes, rows, bytes                                               atomic.Int64
+	refusedBad                                                        atomic.Int64
+	refusedTagSets, refusedTagBytes, refusedTagKeys, refusedTagValues atomic.Int64
+	refusedBusy, refusedLog                                           atomic.Int64
+	stalls, tagOverflow                                               atomic.Int64
+	flushes, flushedRows                                              atomic.Int64
+	flushedBytes                                                      atomic.Int64
+	compactions, compactedRows                                        atomic.Int64
+	compactedBytes, expiredRows                                       atomic.Int64
+	quarantined, backgroundErrors                                     atomic.Int64
+	scrubbedFiles, scrubbedBytes                                      atomic.Int64
+	scrubRounds, scrubProblems                                        atomic.Int64
+	rollupRows, rollupPartials                                        atomic.Int64
+	backfilledSegments                                                atomic.Int64
 }
 
 // Metrics is the state of a database and what it has done since Open.
@@ -37,8 +39,11 @@ type Metrics struct {
 	HeadRows, HeadBytes int64
 	// Segments, SegmentRows and SegmentBytes are what is.
 	Segments, SegmentRows, SegmentBytes int64
-	// TagSets is the number of distinct tag sets.
-	TagSets int64
+	// TagRefused is the rows of Refused["tag_limit"] by the limit that their tag sets would have passed: "sets", "bytes",
+	// "keys", "values" (Options.MaxTagSets and the next).
+	TagRefused map[string]int64
+	// TagSets and TagKeys are the numbers of distinct tag sets and tag keys, TagBytes their memory in bytes.
+	TagSets, TagKeys, TagBytes int64
 	// CacheBytes is the memory of decoded dictionaries that are kept (Options.CacheBytes).
 	CacheBytes int64
 
@@ -57,18 +62,47 @@ type Metrics struct {
 	Log wal.Metrics
 }
 
+// refuseTags counts rows that a limit of tag sets kept out.
+func (c *counters) refuseTags(cause tags.Cause, rows int64) {
+	switch cause {
+	case tags.CauseBytes:
+		c.refusedTagBytes.Add(rows)
+	case tags.CauseKeys:
+		c.refusedTagKeys.Add(rows)
+	case tags.CauseValues:
+		c.refusedTagValues.Add(rows)
+	default:
+		c.refusedTagSets.Add(rows)
+	}
+}
+
+func (c *counters) tagRefused() map[string]int64 {
+	return map[string]int64{
+		string(tags.CauseSets): c.refusedTagSets.Load(), string(tags.CauseBytes): c.refusedTagBytes.Load(),
+		string(tags.CauseKeys): c.refusedTagKeys.Load(), string(tags.CauseValues): c.refusedTagValues.Load(),
+	}
+}
+
+func sum(counts map[string]int64) (n int64) {
+	for _, x := range counts {
+		n += x
+	}
+	return n
+}
+
 // Metrics is a snapshot.
 func (d *DB) Metrics() Metrics {
-	c := &d.counts
+	c, t := &d.counts, d.tags.Stats()
 	m := Metrics{
 		Writes: c.writes.Load(), Rows: c.rows.Load(), Bytes: c.bytes.Load(),
 		Refused: map[string]int64{
-			"bad_batch": c.refusedBad.Load(), "tag_limit": c.refusedTags.Load(),
+			"bad_batch": c.refusedBad.Load(), "tag_limit": sum(c.tagRefused()),
 			"busy": c.refusedBusy.Load(), "log": c.refusedLog.Load(),
 		},
 		Stalls: c.stalls.Load(), TagOverflow: c.tagOverflow.Load(),
-		TagSets: int64(d.tags.Len()), CacheBytes: d.cache.Bytes(),
-		Flushes: c.flushes.Load(), FlushedRows: c.flushedRows.Load(), FlushedBytes: c.flushedBytes.Load(),
+		TagRefused: c.tagRefused(), TagSets: int64(t.Sets), TagKeys: int64(t.Keys), TagBytes: t.Bytes,
+		CacheBytes: d.cache.Bytes(),
+		Flushes:    c.flushes.Load(), FlushedRows: c.flushedRows.Load(), FlushedBytes: c.flushedBytes.Load(),
 		Compactions: c.compactions.Load(), CompactedRows: c.compactedRows.Load(), CompactedBytes: c.compactedBytes.Load(),
 		ExpiredRows: c.expiredRows.Load(), Quarantined: c.quarantined.Load(), BackgroundErrors: c.backgroundErrors.Load(),
 		ScrubbedFiles: c.scrubbedFiles.Load(), ScrubbedBytes: c.scrubbedBytes.Load(),

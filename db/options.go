@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/db/tags"
 	"github.com/flowlake/flowlake/db/vfs"
 )
 
@@ -43,8 +44,16 @@ type Options struct {
 	// CacheBytes bounds the decoded dictionaries of segments that are kept between reads; what a query reads beyond it is
 	// decoded again. Default 64 MiB; negative: none are kept.
 	CacheBytes int64
-	// MaxTagSets bounds the number of distinct tag sets. Default 10 million.
+	// MaxTagSets bounds the number of distinct tag sets. Past this bound and the next three, Write refuses batches that
+	// bring new ones, with ErrTooManyTagSets; those with known ones are taken. Default 10 million.
 	MaxTagSets int
+	// MaxTagBytes bounds the memory of tag sets, in bytes: about 100 to 150 a set of 18 tags. Default 1.5 GiB, at most 2.25 GiB.
+	MaxTagBytes int64
+	// MaxTagKeys bounds the number of distinct tag keys. Default 49152.
+	MaxTagKeys int
+	// MaxTagValues bounds the number of distinct values of one tag key, so that one key cannot take the room of all others.
+	// Default: half of MaxTagSets, but at least 49152.
+	MaxTagValues int
 	// LogSegmentBytes is the size of a file of the log. Default 64 MiB.
 	LogSegmentBytes int64
 	// NoSync acknowledges writes before they are on disk: for tests and data that may be lost in a power cut.
@@ -103,6 +112,9 @@ func (o *Options) ensureDefaults() {
 	def(&o.MergeBytes, 256<<20)
 	def(&o.CacheBytes, 64<<20)
 	def(&o.MaxTagSets, 10_000_000)
+	def(&o.MaxTagBytes, 3<<29)
+	def(&o.MaxTagKeys, 48<<10)
+	def(&o.MaxTagValues, max(o.MaxTagSets/2, 48<<10))
 	def(&o.LogSegmentBytes, 64<<20)
 	def(&o.CompactEvery, 30*time.Second)
 	def(&o.ScrubEvery, 7*24*time.Hour)
@@ -115,7 +127,7 @@ func (o *Options) ensureDefaults() {
 const (
 	minBudget      = 32 << 20
 	flushRowBytes  = 1 << 10 // of a wide row while it is flushed
-	tagSetBytes    = 400     // of a tag set of some ten tags, with its indexes
+	tagSetBytes    = 64      // the least that a tag set of some ten tags takes
 	defaultPage    = 16384
 	defaultFlush   = 128 << 10
 	mergesPerFlush = 16 // inputs of a merge
@@ -132,7 +144,17 @@ func (o *Options) fitBudget() {
 	def(&o.MergeBytes, min(b/8, 256<<20))
 	def(&o.CacheBytes, min(b/16, 64<<20))
 	def(&o.PageRows, max(min(o.FlushRows/mergesPerFlush, defaultPage), 256))
-	def(&o.MaxTagSets, int(min(b/4/tagSetBytes, 10_000_000)))
+	def(&o.MaxTagBytes, min(b/6, 3<<29)) // see tagLimits for the rest of the quarter
+	def(&o.MaxTagSets, int(min(o.MaxTagBytes/tagSetBytes, 10_000_000)))
+}
+
+// tagLimits are the limits of the store of tag sets, which admits up to three quarters of them (tags.Store.Admits).
+func (o *Options) tagLimits() tags.Limits {
+	return tags.Limits{
+		MaxSets: o.MaxTagSets / 3 * 4, MaxBytes: o.MaxTagBytes / 3 * 4, MaxKeys: o.MaxTagKeys / 3 * 4, MaxValues: o.MaxTagValues / 3 * 4,
+		RecentBytes: min(o.MaxTagBytes/8, 32<<20), DenseBytes: min(o.MaxTagBytes/4, 256<<20),
+		NowNanos: func() int64 { return o.Now().UnixNano() },
+	}
 }
 
 func def[T comparable](p *T, v T) {
@@ -144,7 +166,8 @@ func def[T comparable](p *T, v T) {
 
 func (o *Options) validate() error {
 	if o.HeadBytes < 0 || o.HeadAge < 0 || o.FlushRows < 0 || o.MaxTagSets < 0 || o.LogSegmentBytes < 0 || o.MaxWait < 0 ||
-		o.MemoryBytes < 0 || o.CompactEvery < 0 || o.BudgetBytes < 0 || o.MergeBytes < 0 || o.PageRows < 0 {
+		o.MemoryBytes < 0 || o.CompactEvery < 0 || o.BudgetBytes < 0 || o.MergeBytes < 0 || o.PageRows < 0 ||
+		o.MaxTagBytes < 0 || o.MaxTagKeys < 0 || o.MaxTagValues < 0 {
 		return fmt.Errorf("open database: negative option: %+v", *o)
 	}
 	if o.BudgetBytes > 0 && o.BudgetBytes < minBudget {

@@ -38,7 +38,7 @@ func (d *DB) Write(ctx context.Context, b *batch.Batch) error {
 	known, err := d.referTags(b)
 	if err != nil {
 		if errors.Is(err, ErrTooManyTagSets) {
-			d.counts.refusedTags.Add(int64(b.N))
+			d.counts.refuseTags(limitCause(err), int64(b.N))
 		} else {
 			d.counts.refusedBad.Add(int64(b.N))
 		}
@@ -247,11 +247,27 @@ func (d *DB) referTags(b *batch.Batch) (*batch.Batch, error) {
 	}
 	switch err := d.tags.Admits(fresh); {
 	case errors.Is(err, tags.ErrTooManySets):
-		return nil, fmt.Errorf("write: %d new tag sets: %w; find the tag that varies with SHOW TAG KEYS: %w", len(fresh), err, ErrTooManyTagSets)
+		return nil, fmt.Errorf("write: a batch with %d new tag sets: %w; SHOW TAG CARDINALITY lists the keys: send what varies from row to row as a column, or raise %s: %w",
+			len(fresh), err, limitOption(err), ErrTooManyTagSets)
 	case err != nil:
 		return nil, fmt.Errorf("write: %w: %w", err, ErrBadBatch)
 	}
 	return &out, nil
+}
+
+// limitOption is the name of the option that refused tag sets.
+func limitOption(err error) string {
+	return map[tags.Cause]string{tags.CauseSets: "MaxTagSets", tags.CauseBytes: "MaxTagBytes", tags.CauseKeys: "MaxTagKeys",
+		tags.CauseValues: "MaxTagValues"}[limitCause(err)]
+}
+
+// limitCause is the limit that refused tag sets.
+func limitCause(err error) tags.Cause {
+	var l *tags.LimitError
+	if errors.As(err, &l) {
+		return l.Cause
+	}
+	return tags.CauseSets
 }
 
 // tagID is the id of a dictionary entry of a record that is being applied: the one it refers to, or the one that its set

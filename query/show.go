@@ -2,6 +2,7 @@ package query
 
 import (
 	"context"
+	"math"
 	"slices"
 	"strings"
 
@@ -51,6 +52,8 @@ func (s *Session) show(ctx context.Context, r *Result, p *plan.Planner, stmt *as
 	case ast.ShowTagKeys:
 		cols = append(textCols("key"), exec.Col{Name: "sets", Type: schema.BigInt}, exec.Col{Name: "values", Type: schema.BigInt})
 		rows, err = s.tagKeys(ctx, p, stmt)
+	case ast.ShowTagCardinality:
+		cols, rows = s.tagCardinality()
 	case ast.ShowTagValues:
 		cols = append(textCols("value"), exec.Col{Name: "sets", Type: schema.BigInt})
 		rows, err = s.tagValues(ctx, p, stmt)
@@ -182,6 +185,27 @@ func (s *Session) tagKeys(ctx context.Context, p *plan.Planner, stmt *ast.Show) 
 	}
 	sortRows(rows)
 	return rows, err
+}
+
+// tagCardinality lists the keys of all tag sets, those with the most values first, as system.tags does in any order.
+func (s *Session) tagCardinality() ([]exec.Col, [][]exec.Value) {
+	cols := append(textCols("key"), exec.Col{Name: "values", Type: schema.BigInt}, exec.Col{Name: "sets", Type: schema.BigInt},
+		exec.Col{Name: "multiplies", Type: schema.Double}, exec.Col{Name: "bytes", Type: schema.BigInt, Unit: "bytes"},
+		exec.Col{Name: "share", Type: schema.Double}, exec.Col{Name: "new_values_per_minute", Type: schema.Double})
+	view := s.engine.src.Tags()
+	if view == nil {
+		return cols, nil
+	}
+	var rows [][]exec.Value
+	for _, k := range view.Cardinality(0) {
+		multiplies := exec.FloatValue(math.Round(k.Multiplies*100) / 100)
+		if k.Multiplies == 0 {
+			multiplies = exec.NullValue(schema.Double)
+		}
+		rows = append(rows, append(textRow(k.Key), exec.IntValue(int64(k.Values)), exec.IntValue(int64(k.Sets)), multiplies,
+			exec.IntValue(k.Bytes), exec.FloatValue(math.Round(k.Share*1e4)/1e4), exec.FloatValue(k.NewValues)))
+	}
+	return cols, rows
 }
 
 func sortRows(rows [][]exec.Value) {

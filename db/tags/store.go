@@ -18,13 +18,15 @@ type Limits struct {
 	// MaxKeys is the number of distinct keys. Default 65536.
 	MaxKeys int
 	// MaxValues is the number of distinct values of one key. Default: half of MaxSets, so that no key takes the room of all
-	// others; at least 4.
+	// others, but at least 65536.
 	MaxValues int
 	// DenseBytes bounds the memory kept for Dense maps, in bytes; past it they are made anew for each call. Default 256 MiB.
 	DenseBytes int64
 	// RecentBytes bounds the encodings kept of sets that were looked up lately, in bytes, so that they are found with one
 	// comparison. Default 32 MiB.
 	RecentBytes int64
+	// NowNanos is the clock for rates of growth, Unix nanoseconds; nothing else depends on it. Default: none, and no rates.
+	NowNanos func() int64
 }
 
 func (l *Limits) ensureDefaults() {
@@ -38,7 +40,7 @@ func (l *Limits) ensureDefaults() {
 		l.MaxKeys = 1 << 16
 	}
 	if l.MaxValues <= 0 {
-		l.MaxValues = max(l.MaxSets/2, 4)
+		l.MaxValues = max(l.MaxSets/2, 1<<16)
 	}
 	if l.DenseBytes <= 0 {
 		l.DenseBytes = 256 << 20
@@ -84,6 +86,7 @@ type Store struct {
 	shapeCol column                   // the shape of each set, plus one
 	hint     atomic.Uint32            // shape of a set that was looked up: the next one often has the same
 	recent   recent
+	marks    marks
 
 	dense atomic.Int64 // bytes of cached Dense maps
 	bytes atomic.Int64
@@ -193,6 +196,9 @@ func (s *Store) Load(id uint32, enc []byte) error {
 // slot is written, in this order.
 func (s *Store) add() uint32 {
 	id := s.n.Load()
+	if s.limits.NowNanos != nil {
+		s.marks.add(s.limits.NowNanos(), id)
+	}
 	size := int64(setBytes)
 	var hash uint64
 	for i := range s.pairs {
@@ -220,6 +226,13 @@ func (s *Store) add() uint32 {
 	s.table.Load().insert(fold(hash), id)
 	s.recent.fit(int(id))
 	return id
+}
+
+func (s *Store) now() int64 {
+	if s.limits.NowNanos == nil {
+		return 0
+	}
+	return s.limits.NowNanos()
 }
 
 // What a set, a key and a value take beside their codes and text, in bytes: slots of hash tables, offsets, slack of growth.

@@ -288,6 +288,8 @@ func appendShow(dst []byte, s *Show) []byte {
 		dst = append(dst, "TAG KEYS"...)
 	case ShowTagValues:
 		dst = append(dst, "TAG VALUES"...)
+	case ShowTagCardinality:
+		dst = append(dst, "TAG CARDINALITY"...)
 	case ShowSettings:
 		dst = append(dst, "SETTINGS"...)
 	case ShowFunctions:

@@ -168,6 +168,7 @@ const (
 	ShowRollups      // with their progress
 	ShowCreateRollup // the statement that makes Table
 	ShowRetention    // of every stored table
+	ShowTagCardinality
 )
 
 // Show is a SHOW statement. Where, Like and Limit narrow the list.

@@ -108,6 +108,8 @@ func (b *builder) show(ctx *gen.ShowContext) *ast.Show {
 	case ctx.VALUES() != nil:
 		s.Kind = ast.ShowTagValues
 		s.Key = b.showKey(ctx.ShowKey().(*gen.ShowKeyContext))
+	case ctx.CARDINALITY() != nil:
+		s.Kind = ast.ShowTagCardinality
 	case ctx.ROLLUPS() != nil:
 		s.Kind = ast.ShowRollups
 	case ctx.RETENTION() != nil:

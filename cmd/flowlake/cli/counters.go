@@ -105,6 +105,8 @@ func dbCounters(m db.Metrics) []counter {
 	c.now("segment_rows", "rows in segments", float64(m.SegmentRows))
 	c.now("segment_bytes", "bytes of segments on disk", float64(m.SegmentBytes))
 	c.now("tag_sets", "distinct tag sets", float64(m.TagSets))
+	c.now("tag_keys", "distinct tag keys", float64(m.TagKeys))
+	c.now("tag_bytes", "memory of tag sets", float64(m.TagBytes))
 	c.now("cache_bytes", "memory of decoded dictionaries that are kept", float64(m.CacheBytes))
 	c.add("flushes", "times that rows went to segments", float64(m.Flushes))
 	c.add("flushed_rows", "rows that did", float64(m.FlushedRows))
@@ -121,6 +123,8 @@ func dbCounters(m db.Metrics) []counter {
 	c.add("scrubbed_bytes", "bytes of them", float64(m.ScrubbedBytes))
 	c.add("scrub_problems", "of them, those with damage", float64(m.ScrubProblems))
 	c.add("background_errors", "background work that failed and is tried again", float64(m.BackgroundErrors))
+	c.stage = "tag"
+	by(c, "refused", "rows not taken because their tag sets would pass this limit", m.TagRefused)
 	c.stage = "wal"
 	c.add("appends", "appends to the log acknowledged", float64(m.Log.Appends))
 	c.add("written_bytes", "bytes written to the log", float64(m.Log.WrittenBytes))

@@ -83,15 +83,21 @@ func segmentsTable(d *db.DB) query.VirtualTable {
 }
 
 func tagsTable(d *db.DB) query.VirtualTable {
-	return virtual("tags", "the keys of all tag sets", func(b *batch.Builder) {
-		view := d.Tags()
-		for _, k := range view.Keys() {
+	return virtual("tags", "the keys of all tag sets and what they cost", func(b *batch.Builder) {
+		for _, k := range d.Tags().Cardinality(0) {
 			b.String(0, k.Key)
 			b.Int(1, int64(k.Sets))
 			b.Int(2, int64(k.Values))
+			b.Int(3, k.Bytes)
+			b.Float(4, k.Share)
+			b.Float(5, k.Multiplies)
+			b.Float(6, k.NewValues)
 			b.EndRow()
 		}
-	}, text("key", "key of a tag"), bigint("sets", "sets", "tag sets that have it"), bigint("values", "values", "distinct values of it"))
+	}, text("key", "key of a tag"), bigint("sets", "sets", "tag sets that have it"), bigint("values", "values", "distinct values of it"),
+		bigint("bytes", "bytes", "memory of its values and their index"), double("share", "", "part of the memory of all keys, 0 to 1"),
+		double("multiplies", "", "by how much it multiplies the sets that have it; 0 where that was not estimated"),
+		double("new_values_per_minute", "", "values that came in the last minutes"))
 }
 
 func (s *systemInfo) ingestTable(d *db.DB) query.VirtualTable {
@@ -108,7 +114,7 @@ func (s *systemInfo) ingestTable(d *db.DB) query.VirtualTable {
 			b.String(4, c.doc)
 			b.EndRow()
 		}
-	}, text("stage", "capture, flow, l7, collector, pipeline, db or wal"), text("counter", "what is counted"), text("cause", "why, for what was lost"),
+	}, text("stage", "capture, flow, l7, collector, pipeline, db, tag or wal"), text("counter", "what is counted"), text("cause", "why, for what was lost"),
 		double("value", "", "the count, or the figure as it is now"), text("description", "what it means"))
 }
 
