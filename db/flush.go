@@ -233,8 +233,9 @@ func (w *flushWriter) table(t *schema.Table, entries []*head.Entry) error {
 	for len(w.scratch) < len(early) {
 		w.scratch = append(w.scratch, batch.Vector{})
 	}
+	share := evenShare(entries, w.d.opts.FlushRows)
 	for len(entries) > 0 {
-		n, err := w.lot(t, early, entries)
+		n, err := w.lot(t, early, entries, share)
 		if err != nil {
 			return err
 		}
@@ -248,6 +249,17 @@ func (w *flushWriter) table(t *schema.Table, entries []*head.Entry) error {
 		}
 	}
 	return nil
+}
+
+// evenShare is the number of rows at which a lot is complete: a head that is a little more than a lot makes two halves, not
+// a large segment and a tiny one.
+func evenShare(entries []*head.Entry, limit int) int {
+	rows := 0
+	for _, e := range entries {
+		rows += e.View.N
+	}
+	lots := max(1, (rows+limit-1)/limit)
+	return (rows + lots - 1) / lots
 }
 
 // earlyColumns are the columns that are decoded before the rows can be ordered and cut into pages: those rows are sorted
@@ -268,18 +280,21 @@ func earlyColumns(t *schema.Table, entries []*head.Entry) []int {
 }
 
 // lot decodes the early columns of the leading entries that are written together: n of them.
-func (w *flushWriter) lot(t *schema.Table, early []int, entries []*head.Entry) (n int, err error) {
+func (w *flushWriter) lot(t *schema.Table, early []int, entries []*head.Entry, share int) (n int, err error) {
 	w.concat.Reset(t, early, &w.packed)
+	full := func(rows, more int) bool {
+		return rows > 0 && (rows >= share || rows+more > w.d.opts.FlushRows)
+	}
 	rows := 0
 	for _, e := range entries {
-		if rows > 0 && rows+e.View.N > w.d.opts.FlushRows {
+		if full(rows, e.View.N) {
 			break
 		}
 		rows += e.View.N
 	}
 	w.concat.Reserve(rows)
 	for _, e := range entries {
-		if n > 0 && (w.concat.Rows()+e.View.N > w.d.opts.FlushRows || w.concat.Bytes() >= maxBatchText) {
+		if n > 0 && (full(w.concat.Rows(), e.View.N) || w.concat.Bytes() >= maxBatchText) {
 			break
 		}
 		runtime.Gosched() // those who wait to be acknowledged go first: a time slice of the scheduler is 10 ms

@@ -90,6 +90,15 @@ func sum(counts map[string]int64) (n int64) {
 	return n
 }
 
+// WriteAmplification is how often a byte of a segment has been written since Open: once by its flush, and again by each
+// merge it went through. It is 1 while nothing was merged, and 0 before the first flush.
+func (m *Metrics) WriteAmplification() float64 {
+	if m.FlushedBytes == 0 {
+		return 0
+	}
+	return float64(m.FlushedBytes+m.CompactedBytes) / float64(m.FlushedBytes)
+}
+
 // Metrics is a snapshot.
 func (d *DB) Metrics() Metrics {
 	c, t := &d.counts, d.tags.Stats()

@@ -30,8 +30,9 @@ type Options struct {
 	MemoryBytes int64
 	// MaxWait is how long Write waits for room under MemoryBytes before it returns ErrBusy. Default 5 seconds.
 	MaxWait time.Duration
-	// FlushRows bounds the rows that a flush decodes and sorts at once, and so its memory (about 1 KiB a row of a wide
-	// table) and the size of the segments it makes. Default 131072.
+	// FlushRows bounds the rows that a flush decodes and sorts at once, and so its memory (some 350 bytes a row of the
+	// table flows, at most about 1 KiB of a wide table) and the size of the segments it makes. Default 524288, which is a
+	// head of HeadBytes or a little less: larger segments are merged fewer times.
 	FlushRows int
 	// MergeBytes bounds the decoded rows that a merge holds, of all inputs together. Where a page of each does not fit,
 	// fewer are merged at a time. Default 256 MiB.
@@ -108,7 +109,7 @@ func (o *Options) ensureDefaults() {
 	def(&o.MemoryBytes, 4*o.HeadBytes)
 	o.MemoryBytes = max(o.MemoryBytes, 2*o.HeadBytes)
 	def(&o.MaxWait, 5*time.Second)
-	def(&o.FlushRows, 128<<10)
+	def(&o.FlushRows, defaultFlush)
 	def(&o.MergeBytes, 256<<20)
 	def(&o.CacheBytes, 64<<20)
 	def(&o.MaxTagSets, 10_000_000)
@@ -129,7 +130,7 @@ const (
 	flushRowBytes  = 1 << 10 // of a wide row while it is flushed
 	tagSetBytes    = 64      // the least that a tag set of some ten tags takes
 	defaultPage    = 16384
-	defaultFlush   = 128 << 10
+	defaultFlush   = 512 << 10
 	mergesPerFlush = 16 // inputs of a merge
 )
 

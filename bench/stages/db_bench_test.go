@@ -101,14 +101,22 @@ func BenchmarkFlush(b *testing.B) {
 	perDB(b, func(d *db.DB) { writeAll(b, d, flowBatches()) }, func(d *db.DB) { flush(b, d) }, idle)
 }
 
-// BenchmarkIngest is all that a row costs on one node: written with sync, flushed as the defaults have it, compacted.
+// BenchmarkIngest is all that a row costs on one node: written with sync, flushed, compacted. With heads of a quarter of the
+// default size eight flushes are one merge, as with the defaults over a longer time.
 func BenchmarkIngest(b *testing.B) {
 	in := manyBatches()
 	rows := len(in) * batchRows
 	var m meter
 	var files, bytes, merged int64
+	var amplification float64
+	first, _, _ := in[0].TimeRange()
+	day, start := time.Unix(0, first), time.Now()
 	for range b.N {
-		d := openDB(b, func(o *db.Options) { o.Retention = map[string]time.Duration{"flows": 0} })
+		d := openDB(b, func(o *db.Options) {
+			o.Retention = map[string]time.Duration{"flows": 0}
+			o.HeadBytes, o.MemoryBytes = 8<<20, 128<<20
+			o.Now = func() time.Time { return day.Add(time.Since(start)) } // else the day is over, and all is merged at once
+		})
 		runtime.GC()
 		m.start()
 		writeAll(b, d, in)
@@ -122,6 +130,7 @@ func BenchmarkIngest(b *testing.B) {
 			b.Fatalf("%d rows in segments, want %d", s.SegmentRows, rows)
 		}
 		merged += s.CompactedRows
+		amplification += s.WriteAmplification()
 		files, bytes = files+s.Segments, bytes+s.SegmentBytes
 		closeDB(b, d)
 	}
@@ -129,6 +138,7 @@ func BenchmarkIngest(b *testing.B) {
 	b.ReportMetric(float64(bytes)/float64(rows*b.N), "B/row")
 	b.ReportMetric(float64(files)/float64(b.N), "segments")
 	b.ReportMetric(float64(merged)/float64(rows*b.N), "merges/row")
+	b.ReportMetric(amplification/float64(b.N), "amplification")
 }
 
 // BenchmarkCompact merges eight segments of 65,536 rows into one.

@@ -56,14 +56,15 @@ func (d *Dict) Arena() (data []byte, offs []uint32) { return d.data, d.offs }
 
 // DictBuilder interns byte strings into a dictionary. Not safe for concurrent use.
 type DictBuilder struct {
-	data   []byte
-	offs   []uint32
-	hashes []uint32 // per entry: low half of its hash, to grow without rehashing the bytes
-	slots  []uint32 // open addressing, code+1, 0 is free; len is a power of two
+	data []byte
+	offs []uint32
+	// slots are by open addressing: the upper half of an entry's hash, and its code plus one; 0 is free. The hash lies
+	// beside the code so that what is not the entry is told from the cache line at hand. The length is a power of two.
+	slots []uint64
 }
 
 // Len is the number of entries so far.
-func (b *DictBuilder) Len() int { return len(b.hashes) }
+func (b *DictBuilder) Len() int { return max(len(b.offs)-1, 0) }
 
 // Bytes is the size of the entries so far.
 func (b *DictBuilder) Bytes() int { return len(b.data) }
@@ -73,45 +74,51 @@ func (b *DictBuilder) Code(v []byte) uint32 {
 	if len(b.slots) == 0 {
 		b.init()
 	}
-	h := uint32(xxhash.Sum64(v))
-	mask := uint32(len(b.slots) - 1)
+	h := xxhash.Sum64(v) >> 32
+	mask := uint64(len(b.slots) - 1)
 	for i := h & mask; ; i = (i + 1) & mask {
 		s := b.slots[i]
 		if s == 0 {
 			return b.add(v, h, i)
 		}
-		if c := s - 1; b.hashes[c] == h && bytes.Equal(b.data[b.offs[c]:b.offs[c+1]], v) {
+		if s>>32 != h {
+			continue
+		}
+		if c := uint32(s) - 1; bytes.Equal(b.data[b.offs[c]:b.offs[c+1]], v) {
 			return c
 		}
 	}
 }
 
 func (b *DictBuilder) init() {
-	b.slots = make([]uint32, 64)
+	b.slots = make([]uint64, 64)
 	b.offs = append(b.offs[:0], 0)
 }
 
-func (b *DictBuilder) add(v []byte, h, slot uint32) uint32 {
-	c := uint32(len(b.hashes))
+func (b *DictBuilder) add(v []byte, h, slot uint64) uint32 {
 	b.data = append(b.data, v...)
 	b.offs = append(b.offs, uint32(len(b.data)))
-	b.hashes = append(b.hashes, h)
-	b.slots[slot] = c + 1
-	if len(b.hashes)*4 > len(b.slots)*3 {
+	n := len(b.offs) - 1
+	b.slots[slot] = h<<32 | uint64(n)
+	if n*4 > len(b.slots)*3 {
 		b.rehash(len(b.slots) * 2)
 	}
-	return c
+	return uint32(n - 1)
 }
 
 func (b *DictBuilder) rehash(size int) {
-	b.slots = make([]uint32, size)
-	mask := uint32(size - 1)
-	for c, h := range b.hashes {
-		i := h & mask
+	old := b.slots
+	b.slots = make([]uint64, size)
+	mask := uint64(size - 1)
+	for _, s := range old {
+		if s == 0 {
+			continue
+		}
+		i := s >> 32 & mask
 		for b.slots[i] != 0 {
 			i = (i + 1) & mask
 		}
-		b.slots[i] = uint32(c) + 1
+		b.slots[i] = s
 	}
 }
 
@@ -122,7 +129,6 @@ func (b *DictBuilder) Seal() *Dict {
 	}
 	d := &Dict{data: b.data, offs: b.offs}
 	b.data, b.offs = make([]byte, 0, len(b.data)), append(make([]uint32, 0, len(b.offs)), 0)
-	b.hashes = b.hashes[:0]
 	clear(b.slots)
 	return d
 }

@@ -34,7 +34,7 @@ type Options struct {
 	MinFiles int
 	// MaxFiles is the largest number of segments in one merge; default 16. Memory grows with it.
 	MaxFiles int
-	// MaxBytes is the size an output may reach; segments of a quarter of it are never merged again. Default 512 MiB.
+	// MaxBytes is the size an output may reach; segments of an eighth of it are never merged again. Default 512 MiB.
 	MaxBytes int64
 	// Settle is how long after the end of its day a partition counts as complete: then what is left over is merged,
 	// too. Default 1 h.
@@ -102,7 +102,7 @@ func Pick(segments []Segment, now int64, o Options) *Job {
 	o.fill()
 	var best []Segment
 	bestTier := 0
-	for _, list := range partitions(segments, o.MaxBytes/4) {
+	for _, list := range partitions(segments, o.MaxBytes/8) {
 		run, tier := pickTier(list, o)
 		if run == nil && !Late(list[0].MinTime, list[0].MaxTime) && now >= (Day(list[0].MinTime)+1)*dayNanos+int64(o.Settle) {
 			run, tier = pickRest(list, o), lastTier
@@ -154,17 +154,19 @@ func partitions(segments []Segment, final int64) [][]Segment {
 	return lists
 }
 
-// Tiers are sizes that differ by a factor of 8: below 256 KiB, below 2 MiB, below 16 MiB, below 128 MiB, the rest. Eight
-// files of a tier make one of the next, so a row is rewritten once per tier between its flush and the end.
+// Tiers are sizes that differ by a factor of 16: below 256 KiB, below 4 MiB, below 64 MiB, the rest. Eight files of a tier
+// make one of the next or of the upper half of their own, so a row is rewritten once or twice in a tier; what a flush of the
+// default size makes (8 MiB and more) is rewritten once in all.
 const (
-	lastTier   = 4
+	lastTier   = 3
 	firstBytes = 256 << 10
+	tierFactor = 16
 )
 
 func tierOf(bytes int64) int {
 	t, limit := 0, int64(firstBytes)
 	for t < lastTier && bytes >= limit {
-		t, limit = t+1, limit*8
+		t, limit = t+1, limit*tierFactor
 	}
 	return t
 }

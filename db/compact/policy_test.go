@@ -50,13 +50,13 @@ func TestPick(t *testing.T) {
 	f("enough", segs(10, repeat(4, mib)...), today, Options{MinFiles: 4}, "10-00", "10-01", "10-02", "10-03")
 	f("sizes differ", segs(10, mib, 20*mib, mib, 100, mib, mib), today, Options{MinFiles: 4}, "10-00", "10-02", "10-04", "10-05")
 	f("at most MaxFiles, the oldest", segs(10, repeat(9, mib)...), today, Options{MinFiles: 2, MaxFiles: 3}, "10-00", "10-01", "10-02")
-	f("at most MaxBytes", segs(10, repeat(9, 100*mib)...), today, Options{MinFiles: 4, MaxBytes: 500 * mib}, "10-00", "10-01", "10-02", "10-03", "10-04")
-	f("final ones stay", segs(10, repeat(9, 128*mib)...), today, Options{MinFiles: 4, MaxBytes: 512 * mib})
+	f("at most MaxBytes", segs(10, repeat(9, 40*mib)...), today, Options{MinFiles: 4, MaxBytes: 350 * mib}, "10-00", "10-01", "10-02", "10-03", "10-04", "10-05", "10-06", "10-07")
+	f("final ones stay", segs(10, repeat(9, 64*mib)...), today, Options{MinFiles: 4, MaxBytes: 512 * mib})
 	f("small files first", append(segs(9, repeat(4, 20*mib)...), segs(10, repeat(4, mib)...)...), today, Options{MinFiles: 4}, "10-00", "10-01", "10-02", "10-03")
 	f("never across days", append(segs(9, mib, mib), segs(10, mib, mib)...), 10*dayNanos+1, Options{MinFiles: 4})
 	f("left over after the day", segs(9, mib, 20*mib, 10*mib, 30*mib), today, Options{}, "9-00", "9-01", "9-02", "9-03")
 	f("not while it may go on", segs(9, mib, 20*mib), 10*dayNanos+60e9, Options{})
-	f("a trickle leaves a large file alone", segs(9, 100*mib, mib), today, Options{})
+	f("a trickle leaves a large file alone", segs(9, 60*mib, mib), today, Options{})
 	busy := segs(10, repeat(4, mib)...)
 	busy[1].Busy = true
 	f("busy", busy, today, Options{MinFiles: 4})
@@ -143,7 +143,7 @@ func simulate(t *testing.T, rng *rand.Rand, flush func() int64, every, lasts tim
 		compact(now)
 		perDay := map[int64]int{}
 		for _, s := range all {
-			if s.Bytes < 128*mib {
+			if s.Bytes < 64*mib {
 				perDay[Day(s.MinTime)]++
 				files = max(files, perDay[Day(s.MinTime)])
 			}
@@ -173,10 +173,11 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("%s: written %.2f times with %d files, want %.1f and %d", name, amplification, files, maxAmplification, maxFiles)
 		}
 	}
-	f("1 M rows/s", 150*mib, 5*time.Second, 4*time.Hour, 2, 16)
-	f("100 k rows/s", 30*mib, 10*time.Second, 12*time.Hour, 2.1, 24)
-	f("20 k rows/s", 10*mib, 15*time.Second, 12*time.Hour, 3.1, 24)
-	f("1 k rows/s", mib, 30*time.Second, 30*time.Hour, 4.1, 40)
+	f("1 M rows/s", 16*mib, 500*time.Millisecond, 30*time.Minute, 2, 16)
+	f("100 k rows/s", 16*mib, 5*time.Second, 6*time.Hour, 2, 16)
+	f("20 k rows/s", 16*mib, 25*time.Second, 30*time.Hour, 2, 16)
+	f("2 k rows/s", 4*mib, time.Minute, 30*time.Hour, 3, 24)
+	f("1 k rows/s", 2*mib, time.Minute, 30*time.Hour, 3, 24)
 	f("idle", 20<<10, time.Minute, 72*time.Hour, 5.5, 48)
 }
 
