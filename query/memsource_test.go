@@ -34,14 +34,12 @@ type memSource struct {
 func newMemSource(t testing.TB) *memSource {
 	t.Helper()
 	b := schema.Builtin()
-	reg, err := schema.NewRegistry(b.Tables()...)
-	for _, u := range b.Rollups() {
-		reg, err = schema.NewRegistry(slices.DeleteFunc(reg.Tables(), func(t *schema.Table) bool { return t.Name == u.Def.Name })...)
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if reg, err = schema.NewRegistry(append(reg.Tables(), testTable(t))...); err != nil {
+	tables := slices.DeleteFunc(b.Tables(), func(t *schema.Table) bool {
+		_, ok := b.Rollup(t.Name)
+		return ok
+	})
+	reg, err := schema.NewRegistry(append(tables, testTable(t))...)
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, u := range b.Rollups() {

@@ -191,15 +191,20 @@ func (p *Planner) selectBlock(sel *ast.Select, order []*ast.OrderItem, limit, of
 		rel = distinct(rel)
 	}
 	rel.node = orderAndLimit(rel.node, keys, limit, offset)
-	if len(s.exprs) > visible { // drop the columns that were only sorted by
-		cut := &exec.Project{Input: rel.node}
-		for i := range visible {
-			cut.Exprs = append(cut.Exprs, rel.column(i))
-		}
-		cut.Output = rel.node.Cols()[:visible]
-		rel = &relation{node: cut, cols: rel.cols[:visible]}
+	return rel.first(visible), nil
+}
+
+// first is the first n columns: those behind were only sorted by.
+func (r *relation) first(n int) *relation {
+	if n == len(r.cols) {
+		return r
 	}
-	return rel, nil
+	cut := &exec.Project{Input: r.node}
+	for i := range n {
+		cut.Exprs = append(cut.Exprs, r.column(i))
+	}
+	cut.Output = r.node.Cols()[:n]
+	return &relation{node: cut, cols: r.cols[:n]}
 }
 
 func conjuncts(e exec.Expr) []exec.Expr {

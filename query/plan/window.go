@@ -268,17 +268,7 @@ func (s *windowScope) apply(n exec.Node) (exec.Node, func(exec.Expr) exec.Expr) 
 		at[i] = [2]int{found, len(wins[found].Calls)}
 		wins[found].Calls = append(wins[found].Calls, c.call)
 	}
-	node, next := exec.Node(proj), len(proj.Exprs)
-	first := make([]int, len(wins))
-	for k, w := range wins {
-		var keys []exec.SortKey
-		for _, c := range w.Partition {
-			keys = append(keys, exec.SortKey{Column: c})
-		}
-		w.Input = &exec.Sort{Input: node, Keys: append(keys, w.Order...), Limit: -1}
-		node, first[k] = w, next
-		next += len(w.Calls)
-	}
+	node, first := stack(proj, wins)
 	return node, func(e exec.Expr) exec.Expr {
 		return exec.Remap(e, func(c *exec.Column) exec.Expr {
 			if c.Index < windowBase {
@@ -288,6 +278,21 @@ func (s *windowScope) apply(n exec.Node) (exec.Node, func(exec.Expr) exec.Expr) 
 			return &exec.Column{Index: first[p[0]] + p[1], Typ: c.Typ, Name: c.Name}
 		})
 	}
+}
+
+// stack puts windows above n, each over its sort; first is where the results of each begin among the columns.
+func stack(n exec.Node, wins []*exec.Window) (top exec.Node, first []int) {
+	next := len(n.Cols())
+	for _, w := range wins {
+		var keys []exec.SortKey
+		for _, c := range w.Partition {
+			keys = append(keys, exec.SortKey{Column: c})
+		}
+		w.Input = &exec.Sort{Input: n, Keys: append(keys, w.Order...), Limit: -1}
+		n, first = w, append(first, next)
+		next += len(w.Calls)
+	}
+	return n, first
 }
 
 // pruneWindow drops columns below a window that neither it nor anything above needs.
