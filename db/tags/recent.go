@@ -58,6 +58,7 @@ func (r *recent) put(hash uint64, id uint32, enc []byte) {
 	}
 	if r.bytes.Add(more) > r.limit && more > 0 {
 		r.bytes.Add(-more)
+		r.drop(&slots[hash>>32&uint64(len(slots)-1)]) // there is room for the next then
 		return
 	}
 	if !slot.CompareAndSwap(old, &met{hash: hash, id: id, enc: slices.Clone(enc)}) {
@@ -65,10 +66,23 @@ func (r *recent) put(hash uint64, id uint32, enc []byte) {
 	}
 }
 
+// drop empties a slot, unless it was used since somebody wanted its room.
+func (r *recent) drop(slot *atomic.Pointer[met]) {
+	m := slot.Load()
+	if m == nil {
+		return
+	}
+	if m.used.Load() {
+		m.used.Store(false)
+	} else if slot.CompareAndSwap(m, nil) {
+		r.bytes.Add(-int64(len(m.enc)) - metBytes)
+	}
+}
+
 // fit makes room for n sets, at most for as many as the limit lets in when they are short. Only one goroutine calls it.
 func (r *recent) fit(n int) {
 	old := *r.slots.Load()
-	if n < len(old) || int64(len(old))*4*metBytes > r.limit {
+	if n < len(old) || int64(len(old))*8*metBytes > r.limit {
 		return
 	}
 	slots := make([]atomic.Pointer[met], 2*len(old))
