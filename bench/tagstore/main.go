@@ -1,5 +1,5 @@
 // Command tagstore measures what distinct tag sets cost: the memory and CPU time of adding them, finding them, filtering by
-// them and asking which key multiplies them, and their files, which a start reads. docs/guide/tags.md has its figures.
+// them and asking which key multiplies them, and their files, which a start reads. docs/adr/0009 has figures.
 package main
 
 import (
