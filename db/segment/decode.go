@@ -298,6 +298,17 @@ func decodeFloats(dst []float64, src []byte, enc uint8) error {
 	return nil
 }
 
+// planesUsed is how many planes of a page of split numbers are looked at; -1 where that is not known or it is no such page.
+func planesUsed(p *pageMeta, t schema.Type) int {
+	switch {
+	case p.enc != encByteSplit || p.flags&pageRange == 0 || t.Physical() != schema.Int64 || t == schema.Boolean:
+		return -1
+	case t == schema.Integer:
+		return min(4, planesOf(p.min, p.max))
+	}
+	return planesOf(p.min, p.max)
+}
+
 // decodePlanes is BYTE_STREAM_SPLIT of numbers: the lowest byte of all values, then the second, and so on. Bytes that the
 // page's range says to be the same in all values are not looked at.
 func decodePlanes(dst []int64, src []byte, t schema.Type, p *pageMeta) error {
@@ -305,12 +316,14 @@ func decodePlanes(dst []int64, src []byte, t schema.Type, p *pageMeta) error {
 	if t == schema.Integer {
 		width = 4
 	}
-	if len(src) != width*n {
+	planes, fixed := width, int64(0)
+	if used := planesUsed(p, t); used >= 0 {
+		planes = used
+	}
+	if len(src) != width*n && len(src) != planes*n {
 		return fmt.Errorf("%w: %d bytes of %d numbers", errValues, len(src), n)
 	}
-	planes, fixed := width, int64(0)
 	if p.flags&pageRange != 0 {
-		planes = min(width, planesOf(p.min, p.max))
 		fixed = p.min >> (8 * uint(planes) & 63) << (8 * uint(planes) & 63)
 	}
 	if planes == 8 {

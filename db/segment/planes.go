@@ -138,3 +138,53 @@ func appendLiterals(dst, coded []byte, size int) []byte {
 	dst = append(dst, coded...)
 	return append(dst, 0) // no sequences
 }
+
+// cutPlanes makes a frame of packPlanes for want bytes one of only the lowest planes of n bytes, by changing it where it
+// lies: runs of bytes that nobody looks at are not laid out. It is nil, and the frame as it was, where that is not
+// possible: a frame of another maker is uncompressed whole.
+func cutPlanes(frame []byte, n, planes, want int) []byte {
+	const head = 9
+	if n <= 0 || planes*n >= want || want != 4*n && want != 8*n || len(frame) < head || frame[4] != 2<<6|1<<5 {
+		return nil
+	}
+	drop := want/n - planes // blocks at the end, each a run of n bytes
+	var runs [8]int         // where the last runs begin, as long as no other block follows
+	count, prev := 0, -1    // prev is the block before the first of them
+	for at := head; ; {
+		if at+3 > len(frame) {
+			return nil
+		}
+		h := int(frame[at]) | int(frame[at+1])<<8 | int(frame[at+2])<<16
+		size := h >> 3
+		if h>>1&3 == zstdRun && size == n {
+			if count == drop { // the first of them belongs to what is kept
+				prev = runs[0]
+				copy(runs[:], runs[1:count])
+				count--
+			}
+			runs[count] = at
+			count++
+			size = 1
+		} else {
+			if h>>1&3 == zstdRun {
+				size = 1
+			}
+			count, prev = 0, at
+		}
+		if at += 3 + size; h&1 != 0 {
+			if at != len(frame) {
+				return nil
+			}
+			break
+		}
+	}
+	if count != drop || planes > 0 && prev < 0 {
+		return nil
+	}
+	if planes == 0 {
+		return frame[:0]
+	}
+	frame[prev] |= 1
+	binary.LittleEndian.PutUint32(frame[5:], uint32(planes*n))
+	return frame[:runs[0]]
+}

@@ -156,6 +156,12 @@ func FuzzPlanes(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte, repeats bool) {
+		for n := range 40 { // of any bytes: no panic, and never more than there was
+			forged := append([]byte{0, 0, 0, 0, 2<<6 | 1<<5}, raw...)
+			if out := cutPlanes(forged, n, n%9, 8*n); len(out) > len(forged) {
+				t.Fatal("a frame became longer")
+			}
+		}
 		var v []int64
 		for ; len(raw) >= 8 && len(v) < maxPageRows; raw = raw[8:] {
 			v = append(v, int64(binary.LittleEndian.Uint64(raw)))
@@ -163,7 +169,7 @@ func FuzzPlanes(f *testing.F) {
 		if len(v) == 0 {
 			return
 		}
-		p := &pageMeta{flags: pageRange}
+		p := &pageMeta{flags: pageRange, enc: encByteSplit}
 		p.min, p.max = rangeOf(v)
 		e.sample.choose(v, p.min, p.max)
 		frame := e.packPlanes(e.split64(v, planesOf(p.min, p.max)), len(v), 8, uint64(p.min), repeats)
@@ -184,6 +190,24 @@ func FuzzPlanes(f *testing.F) {
 			if err := decodePlanes(got, src, schema.BigInt, p); err != nil || !slices.Equal(got, v) {
 				t.Fatalf("flags %d: read back as other values: %v", flags, err)
 			}
+		}
+		p.flags = pageRange
+		planes := planesUsed(p, schema.BigInt)
+		cut := cutPlanes(bytes.Clone(frame), len(v), planes, 8*len(v))
+		if (cut == nil) != (planes == 8) {
+			t.Fatalf("%d planes of %d values: cut to %d bytes of %d", planes, len(v), len(cut), len(frame))
+		}
+		if cut == nil {
+			return
+		}
+		if src = nil; planes > 0 {
+			if src, err = z.DecodeAll(cut, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := make([]int64, len(v))
+		if err := decodePlanes(got, src, schema.BigInt, p); err != nil || !slices.Equal(got, v) || !bytes.Equal(src, want[:planes*len(v)]) {
+			t.Fatalf("cut to %d planes: read back as other values: %v", planes, err)
 		}
 	})
 }

@@ -198,7 +198,7 @@ func (q *unitRead) decode(v *batch.Vector, column int, d *dictionary) error {
 		v.Default(&q.r.table.Columns[column], q.n)
 		return nil
 	}
-	if err := q.r.loadPage(p, q.s); err != nil {
+	if err := q.r.loadPage(p, planesUsed(p, q.r.index.columns[k].typ), q.s); err != nil {
 		return err
 	}
 	err := decodeValues(v, p, q.r.index.columns[k], d, &q.s.columns[column], q.s)

@@ -191,8 +191,9 @@ type pageBytes struct {
 	levels, values []byte
 }
 
-// loadPage reads a page, checks its checksum and uncompresses its values.
-func (r *Reader) loadPage(p *pageMeta, s *scratch) error {
+// loadPage reads a page, checks its checksum and uncompresses its values: all of them or, where planes is not negative, at
+// least so many planes of split numbers.
+func (r *Reader) loadPage(p *pageMeta, planes int, s *scratch) error {
 	n := int(p.size)
 	s.page = extend(s.page, 0, n+padding)[:n]
 	off := p.off + int64(p.hdr)
@@ -216,6 +217,15 @@ func (r *Reader) loadPage(p *pageMeta, s *scratch) error {
 	want := int(p.raw - p.def)
 	if !frameHolds(s.page8.values, want) { // before memory is taken for it
 		return r.corrupt(off, "page does not uncompress to %d bytes", want)
+	}
+	if n := int(p.rows - p.nulls); planes >= 0 {
+		if frame := cutPlanes(s.page8.values, n, planes, want); frame != nil {
+			s.page8.values, want = frame, planes*n
+		}
+	}
+	if want == 0 && planes == 0 {
+		s.page8.values = s.raw[:0]
+		return nil
 	}
 	s.raw = extend(s.raw, 0, want+padding)
 	if s.zstd == nil {
@@ -250,7 +260,7 @@ func (r *Reader) dictionary(g, column int, s *scratch) (*dictionary, error) {
 		return d, nil
 	}
 	m := &r.index.groups[g].chunks[column]
-	if err := r.loadPage(&m.dict, s); err != nil {
+	if err := r.loadPage(&m.dict, -1, s); err != nil {
 		return nil, err
 	}
 	d, err := parseDictionary(s.page8.values, int(m.dictLen), r.index.columns[column].typ)

@@ -41,7 +41,7 @@ func (r *Reader) verifyChunk(g, k int, s *scratch) error {
 		if err := r.verifyHeader(&m.dict, s); err != nil {
 			return err
 		}
-		if err := r.loadPage(&m.dict, s); err != nil {
+		if err := r.loadPage(&m.dict, -1, s); err != nil {
 			return err
 		}
 		var err error
@@ -56,7 +56,7 @@ func (r *Reader) verifyChunk(g, k int, s *scratch) error {
 		if err := r.verifyHeader(p, s); err != nil {
 			return err
 		}
-		if err := r.loadPage(p, s); err != nil {
+		if err := r.loadPage(p, -1, s); err != nil {
 			return err
 		}
 		if err := decodeValues(&v, p, col, d, &c, s); err != nil {
