@@ -55,7 +55,6 @@ type metaRun struct {
 
 	rows    []map[int]bool // by table, the ids that are there
 	entries [][]byte       // the log of a database without one
-	applied int            // how many of them were applied
 
 	mu         sync.Mutex // guards what follows: hooks and events come from any goroutine
 	background error

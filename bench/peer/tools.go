@@ -176,7 +176,7 @@ func victoria(ctx context.Context, cache string, log io.Writer) (string, error) 
 	}
 	files, err := filepath.Glob(filepath.Join(dir, program+"_*.deb"))
 	if err != nil || len(files) == 0 {
-		return "", fmt.Errorf("Debian's package %s is not in %s", program, dir)
+		return "", fmt.Errorf("package %s of Debian is not in %s", program, dir)
 	}
 	if err := quiet(ctx, dir, "dpkg", "-x", files[len(files)-1], dir); err != nil {
 		return "", fmt.Errorf("unpack %s: %w", files[len(files)-1], err)
