@@ -1,103 +1,95 @@
 package tags
 
 import (
-	"bytes"
-	"slices"
+	"hash/maphash"
 	"sync/atomic"
 )
 
-// recent finds sets that were met lately by their encoding: one hash and one comparison instead of a look-up per tag. Any
-// goroutine may use it; entries replace each other at will.
+// recent finds the ids of sets that were met lately by a hash of their encoding: one pass over it instead of a look-up per
+// tag. It keeps no encodings, only 96 bits of two hashes whose keys are drawn for each store, 64 to compare and 32 more. So
+// of n sets two are taken for one another with a chance of n*n/2^97: 1e-15 for ten million. Any goroutine may use it;
+// entries replace each other at will.
 type recent struct {
-	slots atomic.Pointer[[]atomic.Pointer[met]] // by hash; len is a power of two
-	bytes atomic.Int64
+	lines atomic.Pointer[[]line] // by hash; len is a power of two
+	keys  [2]maphash.Seed
 	limit int64
 }
 
-// met is an entry, immutable but for used.
-type met struct {
-	hash uint64
-	id   uint32
-	used atomic.Bool // since a newcomer asked for the slot
-	enc  []byte
+// line is what one hash may be found in: 64 bytes, as the processor reads them.
+type line [4]slot
+
+// slot is a set. Its words are written one after the other, by anyone: a reader that gets them from two writers sees a
+// hash that is neither's.
+type slot struct {
+	mixed atomic.Uint64 // first hash ^ rest
+	rest  atomic.Uint64 // high half of the second hash, id; 0 is free, since the empty set is never entered
 }
 
-// metBytes is what an entry takes beside its encoding.
-const metBytes = 56
+const lineBytes = 64
+
+// encHash is what recent knows a set by.
+type encHash struct{ first, second uint64 }
 
 func (r *recent) init(limit int64) {
 	r.limit = limit
-	slots := make([]atomic.Pointer[met], 64)
-	r.slots.Store(&slots)
+	r.keys = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+	lines := make([]line, 16)
+	r.lines.Store(&lines)
 }
 
-func (r *recent) get(hash uint64, enc []byte) (id uint32, ok bool) {
-	slots := *r.slots.Load()
-	m := slots[hash&uint64(len(slots)-1)].Load()
-	if m == nil || m.hash != hash || !bytes.Equal(m.enc, enc) {
-		return 0, false
-	}
-	if !m.used.Load() {
-		m.used.Store(true)
-	}
-	return m.id, true
+func (r *recent) hash(enc []byte) encHash {
+	return encHash{maphash.Bytes(r.keys[0], enc), maphash.Bytes(r.keys[1], enc) &^ 0xffffffff}
 }
 
-// put enters a set, unless the one in its place was used since the last that wanted it. enc is copied.
-func (r *recent) put(hash uint64, id uint32, enc []byte) {
-	slots := *r.slots.Load()
-	slot := &slots[hash&uint64(len(slots)-1)]
-	old := slot.Load()
-	more := int64(len(enc)) + metBytes
-	if old != nil {
-		if old.used.Load() {
-			old.used.Store(false)
-			return
+func (r *recent) get(h encHash) (id uint32, ok bool) {
+	lines := *r.lines.Load()
+	l := &lines[h.first&uint64(len(lines)-1)]
+	for i := range l {
+		rest := l[i].rest.Load()
+		if rest&^0xffffffff == h.second && rest != 0 && l[i].mixed.Load()^rest == h.first {
+			return uint32(rest), true
 		}
-		more -= int64(len(old.enc)) + metBytes
 	}
-	if r.bytes.Add(more) > r.limit && more > 0 {
-		r.bytes.Add(-more)
-		r.drop(&slots[hash>>32&uint64(len(slots)-1)]) // there is room for the next then
-		return
-	}
-	if !slot.CompareAndSwap(old, &met{hash: hash, id: id, enc: slices.Clone(enc)}) {
-		r.bytes.Add(-more)
-	}
+	return 0, false
 }
 
-// drop empties a slot, unless it was used since somebody wanted its room.
-func (r *recent) drop(slot *atomic.Pointer[met]) {
-	m := slot.Load()
-	if m == nil {
-		return
-	}
-	if m.used.Load() {
-		m.used.Store(false)
-	} else if slot.CompareAndSwap(m, nil) {
-		r.bytes.Add(-int64(len(m.enc)) - metBytes)
-	}
+// put enters a set that was not found, in place of another where its line is full.
+func (r *recent) put(h encHash, id uint32) {
+	lines := *r.lines.Load()
+	lines[h.first&uint64(len(lines)-1)].put(h, id)
 }
 
-// fit makes room for n sets, at most for as many as the limit lets in when they are short. Only one goroutine calls it.
+func (l *line) put(h encHash, id uint32) {
+	at := int(h.first >> 62) // the one to go: as good as drawn by lot
+	for i := range l {
+		if l[i].rest.Load() == 0 {
+			at = i
+			break
+		}
+	}
+	rest := h.second | uint64(id)
+	l[at].mixed.Store(h.first ^ rest)
+	l[at].rest.Store(rest)
+}
+
+// fit makes room for n sets, two slots for each, as far as the limit lets it. Only one goroutine calls it; what others enter
+// meanwhile may be lost.
 func (r *recent) fit(n int) {
-	old := *r.slots.Load()
-	if n < len(old) || int64(len(old))*8*metBytes > r.limit {
+	old := *r.lines.Load()
+	if n < 2*len(old) || int64(len(old))*2*lineBytes > r.limit {
 		return
 	}
-	slots := make([]atomic.Pointer[met], 2*len(old))
-	var lost int64
+	lines := make([]line, 2*len(old))
 	for i := range old {
-		m := old[i].Load()
-		if m == nil {
-			continue
-		}
-		if at := &slots[m.hash&uint64(len(slots)-1)]; at.Load() == nil {
-			at.Store(m)
-		} else {
-			lost += int64(len(m.enc)) + metBytes
+		for k := range old[i] {
+			if rest := old[i][k].rest.Load(); rest != 0 {
+				h := encHash{old[i][k].mixed.Load() ^ rest, rest &^ 0xffffffff}
+				lines[h.first&uint64(len(lines)-1)].put(h, uint32(rest))
+			}
 		}
 	}
-	r.slots.Store(&slots)
-	r.bytes.Add(-lost)
+	r.lines.Store(&lines)
 }
+
+// bytes is what it takes.
+func (r *recent) bytes() int64 { return int64(len(*r.lines.Load())) * lineBytes }

@@ -5,8 +5,6 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // Limits bound a store. Zero fields take the defaults.
@@ -22,8 +20,8 @@ type Limits struct {
 	MaxValues int
 	// DenseBytes bounds the memory kept for Dense maps, in bytes; past it they are made anew for each call. Default 256 MiB.
 	DenseBytes int64
-	// RecentBytes bounds the encodings kept of sets that were looked up lately, in bytes, so that they are found with one
-	// comparison. Default 32 MiB.
+	// RecentBytes bounds the hashes kept of sets that were looked up lately, in bytes, so that they are found without their
+	// tags being looked up: 32 a set. Default 32 MiB.
 	RecentBytes int64
 	// NowNanos is the clock for rates of growth, Unix nanoseconds; nothing else depends on it. Default: none, and no rates.
 	NowNanos func() int64
@@ -61,7 +59,7 @@ type Stats struct {
 	Keys   int   // distinct
 	Bytes  int64 // of sets, dictionaries and index, as Limits.MaxBytes counts them
 	Dense  int64 // bytes of cached Dense maps
-	Recent int64 // bytes of cached encodings
+	Recent int64 // bytes of cached hashes
 	Misses int64 // sets that Intern added
 
 	// Refused by cause.
@@ -121,7 +119,7 @@ func (s *Store) Len() int { return int(s.n.Load()) }
 // Stats returns the store's counters.
 func (s *Store) Stats() Stats {
 	return Stats{
-		Sets: s.Len(), Keys: len(*s.list.Load()), Bytes: s.bytes.Load(), Dense: s.dense.Load(), Recent: s.recent.bytes.Load(),
+		Sets: s.Len(), Keys: len(*s.list.Load()), Bytes: s.bytes.Load(), Dense: s.dense.Load(), Recent: s.recent.bytes(),
 		Misses: s.misses.Load(), RefusedSets: s.refusedSets.Load(), RefusedBytes: s.refusedBytes.Load(),
 		RefusedKeys: s.refusedKeys.Load(), RefusedValues: s.refusedValues.Load(), RefusedInvalid: s.refusedInvalid.Load(),
 	}
@@ -132,12 +130,12 @@ func (s *Store) Lookup(enc []byte) (id uint32, ok bool) {
 	if len(enc) == 0 {
 		return 0, true
 	}
-	hash := xxhash.Sum64(enc)
-	if id, ok = s.recent.get(hash, enc); ok {
+	hash := s.recent.hash(enc)
+	if id, ok = s.recent.get(hash); ok {
 		return id, true
 	}
 	if id, ok = s.search(enc); ok {
-		s.recent.put(hash, id, enc)
+		s.recent.put(hash, id)
 	}
 	return id, ok
 }
@@ -163,7 +161,7 @@ func (s *Store) Intern(enc []byte) (id uint32, created bool, err error) {
 	}
 	s.misses.Add(1)
 	id = s.add()
-	s.recent.put(xxhash.Sum64(enc), id, enc)
+	s.recent.put(s.recent.hash(enc), id)
 	return id, true, nil
 }
 
