@@ -31,7 +31,9 @@ const (
 type sampler struct {
 	counts [8][256]uint16
 	last   [8]byte
-	breaks [8]int // positions at which a plane's byte is not that before
+	breaks [8]int                   // positions at which a plane's byte is not that before
+	seen   [tripleSlots / 64]uint64 // hashes of three values in a row
+	fresh  int                      // triples that were not seen before
 }
 
 // entropyTable[c] is c*log2(c).
@@ -51,6 +53,8 @@ func (s *sampler) choose(v []int64, lo, hi int64) form {
 	stretches := min(sampleMax, len(v)) / sampleStretch
 	clear(s.counts[:planes])
 	clear(s.breaks[:planes])
+	clear(s.seen[:])
+	s.fresh = 0
 	deltaBits, n := 0, 0
 	for k := range stretches {
 		at := 0
@@ -60,6 +64,7 @@ func (s *sampler) choose(v []int64, lo, hi int64) form {
 		part := v[at : at+sampleStretch]
 		deltaBits += deltaCost(part)
 		s.count(part, planes)
+		s.triples(part)
 		n += len(part)
 	}
 	scale := float64(len(v)) / float64(n)
@@ -74,10 +79,35 @@ func (s *sampler) choose(v []int64, lo, hi int64) form {
 	if moving == 0 { // long runs: an entropy code takes a bit a value at the least, repeats nearly nothing
 		return formSparse
 	}
+	// The same values in the same order again, as the times of one scrape after the other in every series.
+	if s.fresh*repeatsFew < n && min(coded, delta) > float64(len(v)*repeatBits) {
+		return formSparse
+	}
 	if coded < delta-delta*planesGain/100 {
 		return formPlanes
 	}
 	return formDelta
+}
+
+const (
+	// repeatsFew: one in so many triples, at most, is a new one where values come in the same order again.
+	repeatsFew = 4
+	// repeatBits is what a value must take otherwise, in bits, for a search for repeats to pay.
+	repeatBits  = 4
+	tripleSlots = 1 << 13
+)
+
+// triples counts those three values in a row that did not come before in the sample.
+func (s *sampler) triples(v []int64) {
+	for i := 2; i < len(v); i++ {
+		h := uint64(v[i-2])*0x9e3779b97f4a7c15 + uint64(v[i-1])
+		h = (h^h>>29)*0xbf58476d1ce4e5b9 + uint64(v[i])
+		h = (h ^ h>>32) * 0x94d049bb133111eb >> 51
+		if bit := uint64(1) << (h & 63); s.seen[h>>6]&bit == 0 {
+			s.seen[h>>6] |= bit
+			s.fresh++
+		}
+	}
 }
 
 // deltaCost is the number of bits that delta coding takes for a block.

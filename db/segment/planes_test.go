@@ -268,3 +268,31 @@ func TestInspectSaysWhy(t *testing.T) {
 		}
 	}
 }
+
+// The times of a scrape come again in every series: no order, but the same values after one another.
+func TestRepeatsAreFound(t *testing.T) {
+	times := make([]int64, 16384)
+	for i := range times {
+		times[i] = 1767225600e9 + int64(i%60)*15e9
+	}
+	lo, hi := rangeOf(times)
+	e, err := takeEncoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.giveBack()
+	if got := e.sample.choose(times, lo, hi); got != formSparse {
+		t.Fatalf("form %d", got)
+	}
+	page := e.packPlanes(e.split64(times, planesOf(lo, hi)), len(times), 8, uint64(lo), true)
+	if len(page) > len(times)/16 {
+		t.Errorf("%d bytes for %d times", len(page), len(times))
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range times { // as few values, in no order
+		times[i] = 1767225600e9 + int64(rng.IntN(60))*15e9
+	}
+	if got := e.sample.choose(times, lo, hi); got != formPlanes {
+		t.Errorf("values in random order: form %d", got)
+	}
+}
