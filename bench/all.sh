@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Puts all systems to all workloads and writes bench/results/<workload>.md, then measures the stages (stages.sh). Results of
 # this very commit are left as they are, so an interrupted run is taken up where it was; FORCE=1 measures everything anew.
-# WORKLOADS chooses some; a workload that fails does not keep the others from being measured. TMPDIR says where files are written.
+# WORKLOADS chooses some, ROWS gives those with peers so many rows instead of their own defaults; a workload that fails does not keep
+# the others from being measured. TMPDIR says where files are written.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -28,12 +29,13 @@ measure() {
 	"$work/bench" "$@" --out "$results/$name.md" || failed+=("$name")
 }
 
-measure ingest ingest
+rows=(${ROWS:+--rows "$ROWS"})
+measure ingest ingest "${rows[@]}"
 measure ingest-rate ingest --rate 100000 --rows 6000000 --peers none
 measure ingest-sustained ingest --seconds 60 --peers none
 for workload in $("$work/bench" --list); do
 	if [ "$workload" != ingest ]; then
-		measure "$workload" "$workload"
+		measure "$workload" "$workload" "${rows[@]}"
 	fi
 done
 if [ -z "${WORKLOADS:-}" ] || [[ " $WORKLOADS " == *" stages "* ]]; then
