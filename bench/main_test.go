@@ -25,6 +25,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+var (
+	storing = []string{"cpu_s", "disk_bytes", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"}
+	asking  = []string{"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"}
+)
+
 // keys are what each entry of a report must have.
 var keys = map[string]map[string][]string{
 	"ingest": {"flowlake": {"cpu_s", "disk_bytes", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"},
@@ -39,6 +44,8 @@ var keys = map[string]map[string][]string{
 	"rollup": {"flowlake": {"cpu_s", "disk_bytes", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"},
 		"flowlake.1m":  {"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"},
 		"flowlake.raw": {"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows", "rows_per_s"}},
+	"tags": {"flowlake": storing, "flowlake.query": asking, "flowlake.strings": storing, "flowlake.strings.query": asking,
+		"flowlake.ids": storing, "flowlake.ids.query": asking},
 	"start": {"flowlake": {"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows"},
 		"flowlake.log": {"cpu_s", "p50_ms", "p99_ms", "peak_rss_bytes", "rows"}},
 }

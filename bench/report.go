@@ -49,7 +49,7 @@ func measured(phase string, o *workload.Outcome, rss int64) system {
 	s.PeakRSS, s.CPU = rss, round(o.CPU, 3)
 	s.P50, s.P99 = round(percentile(o.Millis, 0.5), 3), round(percentile(o.Millis, 0.99), 3)
 	switch phase {
-	case workload.PhaseIngest, workload.PhaseRollup:
+	case workload.PhaseIngest, workload.PhaseRollup, workload.PhaseTags:
 		s.RowsPerS = math.Round(float64(o.Rows) / o.Seconds)
 	case workload.PhaseScan:
 		s.RowsPerS = math.Round(float64(o.Rows) * 1000 / percentile(o.Millis, 0.5))

@@ -113,7 +113,7 @@ func (r *runner) system(ctx context.Context, p participant) error {
 			return errors.Join(err, ctx.Err())
 		}
 		if err != nil {
-			for _, suffix := range []string{"", ".flush", ".log"} {
+			for _, suffix := range []string{"", ".flush", ".log", ".query"} {
 				delete(r.systems, name+suffix) // half a measurement is none
 			}
 			r.note("%s is skipped: %v", name, err)
@@ -166,6 +166,8 @@ func (r *runner) phases(ctx context.Context, p participant, s workload.Spec, nam
 		return r.loaded(ctx, p, s, workload.PhaseLoad, workload.PhaseScan, name)
 	case "rollup":
 		return r.rollup(ctx, p, s, name)
+	case "tags":
+		return r.tags(ctx, p, s, name)
 	case "needle":
 		t := s
 		t.System, t.Phase, t.Repeat = ourName, phaseTraces, needles
@@ -209,6 +211,29 @@ func (r *runner) rollup(ctx context.Context, p participant, s workload.Spec, nam
 		}
 	}
 	r.systems[name] = whole
+	return nil
+}
+
+// tags stores the rows in each form that the system has, and asks. The entry of a form is of storing but for p50 and p99,
+// which are of asking; all that asking took is in the one with the suffix ".query".
+func (r *runner) tags(ctx context.Context, p participant, s workload.Spec, name string) error {
+	dir := s.Dir
+	for _, f := range workload.TagForms(p.name) {
+		s.Form, s.Dir, s.Repeat, s.Queries = f.Form, dir, scanRepeat, []string{f.SQL}
+		entry := name
+		if f.Form != workload.TagSets {
+			entry, s.Dir = name+"."+f.Form, dir+"-"+f.Form
+		}
+		if _, err := r.measure(ctx, p, s, workload.PhaseTags, entry); err != nil {
+			return err
+		}
+		if _, err := r.measure(ctx, p, s, workload.PhaseScan, entry+".query"); err != nil {
+			return err
+		}
+		stored := r.systems[entry]
+		stored.P50, stored.P99 = r.systems[entry+".query"].P50, r.systems[entry+".query"].P99
+		r.systems[entry] = stored
+	}
 	return nil
 }
 

@@ -197,7 +197,7 @@ def ingest(peer, spec, out):
     out["disk_bytes"] = peer.disk()
 
 
-def rollup(peer, spec, out):
+def merged(peer, spec, out):
     ingest(peer, spec, out)
     peer.merge()
     out["disk_bytes"] = peer.disk()
@@ -263,7 +263,7 @@ def main():
     if not isinstance(peer, Server):
         __import__(spec["system"])  # loading the library is not part of any phase
     out = {"rows": spec["rows"], "seconds": 0, "cpu_s": 0, "millis": [], "answers": []}
-    phases = {"ingest": ingest, "rollup": rollup, "size": size, "load": load, "load-log": load, "scan": scan, "needle": needle, "start": start}
+    phases = {"ingest": ingest, "rollup": merged, "tags": merged, "size": size, "load": load, "load-log": load, "scan": scan, "needle": needle, "start": start}
     try:
         phases[spec["phase"]](peer, spec, out)
     finally:

@@ -11,10 +11,11 @@ import (
 
 // sortKeys is the order of a table in ClickHouse: that of ours, a tag set being told apart by its pod or its series.
 var sortKeys = map[string]string{
-	"flows":             "toStartOfMinute(time), server_tags_pod, client_tags_pod, server_port, time",
-	"spans":             "toStartOfMinute(time), server_tags_pod, client_tags_pod, endpoint, time",
-	workload.EdgesTable: "toStartOfMinute(time), server_tags_pod, client_tags_pod, server_port, time",
-	"samples":           "tags___name__, tags_instance, tags_job, tags_namespace, tags_cluster, time",
+	"flows":              "toStartOfMinute(time), server_tags_pod, client_tags_pod, server_port, time",
+	"spans":              "toStartOfMinute(time), server_tags_pod, client_tags_pod, endpoint, time",
+	workload.EdgesTable:  "toStartOfMinute(time), server_tags_pod, client_tags_pod, server_port, time",
+	workload.TaggedTable: "toStartOfMinute(time), server_tags_pod, client_tags_pod, server_port, time",
+	"samples":            "tags___name__, tags_instance, tags_job, tags_namespace, tags_cluster, time",
 }
 
 // Create is the statements that make the table of a peer.

@@ -15,6 +15,8 @@ type Generator struct {
 	next func(n int) *batch.Batch
 	sets map[uint32][]byte
 	left int
+	// tagged makes the rows of TaggedTable; nil of other tables
+	tagged *tagger
 }
 
 // NewGenerator starts with the first row.
@@ -30,6 +32,12 @@ func NewGenerator(s Spec) (*Generator, error) {
 		g.next = gen.NewSamples(gen.SampleOptions{Seed: s.Seed, Series: samplesSeries}).Next
 	case EdgesTable:
 		g.next = gen.NewNetwork(gen.EdgeOptions{Seed: s.Seed, RowsPerSecond: edgesPerSecond}).Next
+	case TaggedTable:
+		t, err := newTagger(s, g)
+		if err != nil {
+			return nil, err
+		}
+		g.tagged, g.next = t, t.next
 	default:
 		return nil, fmt.Errorf("no generator makes rows of table %q", s.Table)
 	}

@@ -27,6 +27,8 @@ func Run(ctx context.Context, s Spec) (*Outcome, error) {
 		return scan(ctx, s)
 	case PhaseRollup:
 		return rollup(ctx, s)
+	case PhaseTags:
+		return tagged(ctx, s)
 	case PhaseNeedle:
 		return needle(ctx, s)
 	case PhaseStart:
@@ -37,7 +39,7 @@ func Run(ctx context.Context, s Spec) (*Outcome, error) {
 
 // keep is the defaults, except that rows of a fixed day do not expire.
 func keep(o *db.Options) {
-	o.Retention = map[string]time.Duration{"flows": 0, "spans": 0, "samples": 0, EdgesTable: 0, "network_1m": 0}
+	o.Retention = map[string]time.Duration{"flows": 0, "spans": 0, "samples": 0, EdgesTable: 0, "network_1m": 0, TaggedTable: 0, valuesTable: 0}
 }
 
 // unflushed leaves all rows in the log until told otherwise.
@@ -251,7 +253,7 @@ func ask(ctx context.Context, e *query.Engine, sql string) (string, error) {
 
 // scan asks once to warm up, then Repeat times.
 func scan(ctx context.Context, s Spec) (*Outcome, error) {
-	d, err := db.Open(s.Dir, keep)
+	d, err := db.Open(s.Dir, keep, s.tables)
 	if err != nil {
 		return nil, err
 	}

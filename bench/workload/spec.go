@@ -13,6 +13,7 @@ const (
 	PhaseLoadWAL = "load-log" // as load, but the rows stay in the log
 	PhaseScan    = "scan"     // ask Queries[0] again and again
 	PhaseRollup  = "rollup"   // write all rows with a rollup declared
+	PhaseTags    = "tags"     // write all rows, their tags in the spec's form, and merge
 	PhaseNeedle  = "needle"   // open the files cold and ask one query, for each query
 	PhaseStart   = "start"    // open the files cold and count the rows, once
 )
@@ -22,6 +23,8 @@ type Spec struct {
 	System string `json:"system"` // "flowlake" or the name of a peer
 	Phase  string `json:"phase"`
 	Table  string `json:"table"`
+	// Form is what the tags of the workload tags are stored as; "" everywhere else.
+	Form string `json:"form,omitempty"`
 	// Rows is how many rows to write or to find; Pool is how many of them differ: after so many they come again, later.
 	Rows int `json:"rows"`
 	Pool int `json:"pool"`
@@ -77,7 +80,7 @@ const (
 
 // poolNanos is how much later a table's pool comes each time it comes again: what it spans, for flows, which are reported at
 // the ends of minutes, in whole minutes.
-var poolNanos = map[string]int64{"flows": 120e9, "samples": PoolRows / samplesSeries * 15e9, EdgesTable: 88 * 60e9}
+var poolNanos = map[string]int64{"flows": 120e9, "samples": PoolRows / samplesSeries * 15e9, EdgesTable: 88 * 60e9, TaggedTable: 120e9}
 
 // Kind is a workload by name.
 type Kind struct {
@@ -99,6 +102,7 @@ func Kinds() []Kind {
 		{"scan", 4 << 20, []string{"flows"}, true, "group by two columns over all rows, warm"},
 		{"needle", 2 << 20, []string{"spans"}, false, "the spans of one trace, files cold"},
 		{"rollup", RollupRows, []string{EdgesTable}, true, "rows of edges by second, rolled up; then 24 hours by service with p99"},
+		{"tags", 2 << 20, []string{TaggedTable}, true, "18 tags a side as sets, as columns of text and as columns of numbers: storing them and a question"},
 		{"start", 2 << 20, []string{"flows"}, true, "open the folder and count its rows, files cold; again with the rows in the log"},
 	}
 }
