@@ -427,12 +427,27 @@ func termTruth(lut []bool, t *pred.Term, d *dictionary) []bool {
 	return lut
 }
 
-// selectIDs evaluates a Tags term on ids, which may be any: a table by id is out of the question.
+// denseIDs is up to which id, per row, a table of bits by id is cheaper than asking the set of ids row by row.
+const denseIDs = 32
+
+// selectIDs evaluates a Tags term on ids, which may be any: a table by id is for small ones only.
 func selectIDs(rows []int32, v *batch.Vector, n int, in []int32, t *pred.Term) []int32 {
-	last, ok := uint32(0), t.IDs.Contains(0) != t.Not
+	asked := n
+	if in != nil {
+		asked = len(in)
+	}
+	contains := t.IDs.Contains
+	if !t.IDs.IsEmpty() && uint64(t.IDs.Maximum()) < denseIDs*uint64(asked) {
+		words := t.IDs.ToDense()
+		contains = func(id uint32) bool {
+			w := int(id >> 6)
+			return w < len(words) && words[w]>>(id&63)&1 != 0
+		}
+	}
+	last, ok := uint32(0), contains(0) != t.Not
 	keep := func(i int32) {
 		if id := v.Codes[i]; id != last {
-			last, ok = id, t.IDs.Contains(id) != t.Not
+			last, ok = id, contains(id) != t.Not
 		}
 		if ok {
 			rows = append(rows, i)
