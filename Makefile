@@ -51,7 +51,7 @@ bench-once: ## every benchmark once, so that none rots
 fuzz-short: ## each fuzz target for 10 seconds
 	./bench/fuzz.sh 10s
 
-bench: ## every workload beside other systems, and every stage of a row, into bench/results (25 minutes; a quiet machine, please)
+bench: ## all workloads beside other systems and all stages, into bench/results (half an hour; ROWS=1000000 makes it shorter; a quiet machine, please)
 	GO=$(GO) ./bench/all.sh
 
 bench-stages: ## what a row costs at each stage, into bench/results/stages.md (5 minutes)
