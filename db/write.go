@@ -226,12 +226,17 @@ func (d *DB) referTags(b *batch.Batch) (*batch.Batch, error) {
 		if v == nil || v.Type != schema.TagSet {
 			continue
 		}
-		data, offs := []byte(nil), []uint32{0}
-		for j := range v.Dict.Len() {
-			set := v.Dict.At(j)
-			if id, ok := d.tags.Lookup(set); ok {
+		ids := make([]uint32, v.Dict.Len())
+		if len(ids) > 0 {
+			sets, ends := v.Dict.Arena()
+			d.tags.LookupAll(sets, ends, ids)
+		}
+		data, offs := make([]byte, 0, 5*len(ids)), make([]uint32, 1, len(ids)+1)
+		for j, id := range ids {
+			if id != tags.Unknown {
 				data = binary.AppendUvarint(append(data, tagReference), uint64(id))
 			} else {
+				set := v.Dict.At(j)
 				data = append(data, set...)
 				fresh = append(fresh, set)
 			}

@@ -1,14 +1,19 @@
 package tags
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
+
+	"github.com/cespare/xxhash/v2"
 )
 
 // pair is one tag of a set as codes.
 type pair struct {
 	key         *key
 	code        uint32 // of the value; 0 while the key does not have it
+	hash        uint32 // of the value, where it has no code
 	name, value []byte // parts of the encoding
 }
 
@@ -70,23 +75,58 @@ func (s *Store) keyOf(name []byte) *key {
 	return nil // its first set is being added
 }
 
-// split sets s.pairs to those of a valid encoding; mu is held.
-func (s *Store) split(enc []byte) {
-	s.pairs = s.pairs[:0]
+// resolve sets s.pairs to those of an encoding and s.sum to their hash, and says whether the store has them all. It fails
+// with what Valid says of the encoding. What the store knows is valid, so only the rest is looked at; mu is held.
+func (s *Store) resolve(enc []byte) (known bool, err error) {
+	s.pairs, s.sum, known = s.pairs[:0], 0, true
 	keys := (*s.shapes.Load())[s.last].keys
-	for len(enc) > 0 {
+	rest, guessed := enc, true
+	var prev []byte
+	for len(rest) > 0 {
 		var p pair
-		p.name, p.value, enc, _ = next(enc)
-		if i := len(s.pairs); i < len(keys) && keys[i].name == string(p.name) {
-			p.key = keys[i]
+		var ok bool
+		if p.name, p.value, rest, ok = next(rest); !ok || len(p.value) == 0 {
+			return false, invalid(enc)
+		}
+		if i := len(s.pairs); guessed && i < len(keys) && keys[i].name == string(p.name) {
+			p.key = keys[i] // in order, as the shape's keys are
 		} else {
-			p.key = s.keyOf(p.name)
+			guessed = false
+			if p.key = s.keyOf(p.name); p.key == nil && validPart(p.name, MaxKeyBytes, ErrKeyTooLong) != nil || bytes.Compare(prev, p.name) >= 0 {
+				return false, invalid(enc)
+			}
 		}
-		if p.key != nil {
-			p.code, _ = p.key.values.find(p.value)
+		if p.key == nil {
+			p.hash = uint32(xxhash.Sum64(p.value))
+		} else {
+			p.code, p.hash = p.key.values.resolve(p.value)
 		}
+		if p.code == 0 {
+			if known = false; validPart(p.value, MaxValueBytes, ErrValueTooLong) != nil {
+				return false, invalid(enc)
+			}
+		} else {
+			s.sum += mix(p.key.no, p.code)
+		}
+		prev = p.name
 		s.pairs = append(s.pairs, p)
 	}
+	if len(enc) > MaxSetBytes || len(s.pairs) > MaxKeys {
+		return false, invalid(enc)
+	}
+	return known, nil
+}
+
+// invalid is what Valid says of an encoding that is not.
+func invalid(enc []byte) error { return cmp.Or(Valid(enc), ErrMalformed) }
+
+// findPairs returns the set of s.pairs, all of which the store has; mu is held.
+func (s *Store) findPairs() (id uint32, ok bool) {
+	s.coded = s.coded[:0]
+	for i := range s.pairs {
+		s.coded = append(s.coded, coded{s.pairs[i].key, s.pairs[i].code})
+	}
+	return s.find(fold(s.sum), s.coded)
 }
 
 // coded is a pair that the store has.

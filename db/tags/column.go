@@ -322,15 +322,30 @@ func (v *values) lookup(value []byte, hash uint32) (code uint32, ok bool) {
 
 // intern returns the code of a value, adding it with the set that has it first. One writer.
 func (v *values) intern(value []byte, id uint32) (code uint32, created bool) {
-	st := v.state.Load()
-	if v.last != 0 && bytes.Equal(st.get(v.last), value) {
-		return v.last, false
-	}
-	hash := uint32(xxhash.Sum64(value))
-	if c, ok := v.lookup(value, hash); ok {
-		v.last = c
+	c, hash := v.resolve(value)
+	if c != 0 {
 		return c, false
 	}
+	return v.insert(value, hash, id), true
+}
+
+// resolve returns the code of a value, or 0 and its hash. The writer's.
+func (v *values) resolve(value []byte) (code, hash uint32) {
+	// The next set often has the same value.
+	if st := v.state.Load(); v.last != 0 && bytes.Equal(st.get(v.last), value) {
+		return v.last, 0
+	}
+	hash = uint32(xxhash.Sum64(value))
+	if c, ok := v.lookup(value, hash); ok {
+		v.last = c
+		return c, 0
+	}
+	return 0, hash
+}
+
+// insert adds a value that is not there, with its hash and the set that has it first. One writer.
+func (v *values) insert(value []byte, hash, id uint32) (code uint32) {
+	st := v.state.Load()
 	c := v.n.Load()
 	start := int(st.offs[c])
 	if end := start + len(value); end > len(st.data) || int(c)+2 > len(st.offs) || int(c) >= len(st.table)*3/4 {
@@ -346,7 +361,7 @@ func (v *values) intern(value []byte, id uint32) (code uint32, created bool) {
 	for i := hash; ; i++ {
 		if slot := &st.table[i&mask]; slot.Load() == 0 {
 			slot.Store(c)
-			return c, true
+			return c
 		}
 	}
 }

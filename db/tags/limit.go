@@ -115,15 +115,17 @@ func (s *Store) Admits(sets [][]byte) error {
 	haveSets, haveBytes, haveKeys := int64(s.n.Load()), s.bytes.Load(), int64(len(*s.list.Load()))
 	n, size := haveSets, haveBytes
 	freshKeys := map[string]bool{}
-	freshValues := map[*key]map[string]bool{}
+	s.fresh = append(s.fresh[:0], make([]int32, haveKeys)...)
 	for _, enc := range sets {
-		if _, ok := s.search(enc); ok {
-			continue
-		}
-		if err := Valid(enc); err != nil {
+		known, err := s.resolve(enc)
+		if err != nil {
 			return err
 		}
-		s.split(enc)
+		if known {
+			if _, ok := s.findPairs(); ok || len(enc) == 0 {
+				continue
+			}
+		}
 		n++
 		size += s.growth()
 		for i := range s.pairs {
@@ -131,10 +133,7 @@ func (s *Store) Admits(sets [][]byte) error {
 			case p.key == nil:
 				freshKeys[string(p.name)] = true
 			case p.code == 0:
-				if freshValues[p.key] == nil {
-					freshValues[p.key] = map[string]bool{}
-				}
-				freshValues[p.key][string(p.value)] = true
+				s.fresh[p.key.no]++
 			}
 		}
 	}
@@ -142,16 +141,38 @@ func (s *Store) Admits(sets [][]byte) error {
 	if wantKeys := haveKeys + int64(len(freshKeys)); len(freshKeys) > 0 && wantKeys > maxKeys {
 		return s.refuse(CauseKeys, haveKeys, wantKeys, maxKeys)
 	}
-	for k, fresh := range freshValues {
-		if want, limit := int64(k.values.n.Load())-1+int64(len(fresh)), max(int64(l.MaxValues)/4*3, 3); want > limit {
-			return s.refuseValues(k, want, limit)
-		}
+	if err := s.admitsValues(sets); err != nil {
+		return err
 	}
 	switch {
 	case n > haveSets && n > maxSets:
 		return s.refuse(CauseSets, haveSets, n, maxSets)
 	case n > haveSets && size > maxBytes:
 		return s.refuse(CauseBytes, haveBytes, size, maxBytes)
+	}
+	return nil
+}
+
+// admitsValues checks MaxValues for Admits. s.fresh is how many values are new by key, those that come twice counted twice:
+// they are told apart only for keys of which they might be too many.
+func (s *Store) admitsValues(sets [][]byte) error {
+	limit := max(int64(s.limits.MaxValues)/4*3, 3)
+	for _, k := range *s.list.Load() {
+		have := int64(k.values.n.Load()) - 1
+		if s.fresh[k.no] == 0 || have+int64(s.fresh[k.no]) <= limit {
+			continue
+		}
+		fresh := map[string]bool{}
+		for _, enc := range sets {
+			if value, ok := Get(enc, k.name); ok {
+				if _, ok := k.values.find(value); !ok {
+					fresh[string(value)] = true
+				}
+			}
+		}
+		if want := have + int64(len(fresh)); want > limit {
+			return s.refuseValues(k, want, limit)
+		}
 	}
 	return nil
 }

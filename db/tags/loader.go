@@ -78,11 +78,11 @@ func (l *Loader) Add(id uint32, pairs []Ref) error {
 	}
 	l.coded, s.pairs = l.coded[:0], s.pairs[:0]
 	list := *s.list.Load()
-	var hash uint64
+	s.sum = 0
 	size := 0
 	for _, r := range pairs {
 		k, code := list[r>>32], uint32(r)
-		hash += mix(k.no, code)
+		s.sum += mix(k.no, code)
 		size += l.longest[k.no]
 		l.coded = append(l.coded, coded{k, code})
 		s.pairs = append(s.pairs, pair{key: k, code: code})
@@ -97,7 +97,7 @@ func (l *Loader) Add(id uint32, pairs []Ref) error {
 	if size > MaxSetBytes && l.size() > MaxSetBytes {
 		return fmt.Errorf("%w: %d bytes, at most %d", ErrSetTooLong, l.size(), MaxSetBytes)
 	}
-	if was, ok := s.find(fold(hash), l.coded); ok {
+	if was, ok := s.find(fold(s.sum), l.coded); ok {
 		return fmt.Errorf("%w: id %d is %d", ErrDuplicate, id, was)
 	}
 	s.add()

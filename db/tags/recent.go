@@ -53,6 +53,23 @@ func (r *recent) get(h encHash) (id uint32, ok bool) {
 	return 0, false
 }
 
+// getAll writes the ids of some sets, Unknown where there is none. No look-up waits for the one before.
+func (r *recent) getAll(hashes []encHash, ids []uint32) {
+	lines := *r.lines.Load()
+	mask := uint64(len(lines) - 1)
+	for k, h := range hashes {
+		l := &lines[h.first&mask]
+		ids[k] = Unknown
+		for i := range l {
+			rest := l[i].rest.Load()
+			if rest&^0xffffffff == h.second && rest != 0 && l[i].mixed.Load()^rest == h.first {
+				ids[k] = uint32(rest)
+				break
+			}
+		}
+	}
+}
+
 // put enters a set that was not found, in place of another where its line is full.
 func (r *recent) put(h encHash, id uint32) {
 	lines := *r.lines.Load()

@@ -95,7 +95,10 @@ type Store struct {
 	byKeys  map[string]uint32 // guarded by mu; shape by its keys' numbers
 	last    uint32            // guarded by mu; shape of the set added last: the next one often has the same
 	pairs   []pair            // guarded by mu; of the set being added
+	sum     uint64            // guarded by mu; hash of pairs, of those that have a code
+	coded   []coded           // guarded by mu; scratch
 	keyText []byte            // guarded by mu; scratch
+	fresh   []int32           // guarded by mu; scratch of Admits
 }
 
 // New makes a store that holds the empty set, id 0.
@@ -143,25 +146,32 @@ func (s *Store) Lookup(enc []byte) (id uint32, ok bool) {
 // Intern returns the id of a set, which is added when it is new. enc is copied. It fails with what Valid says of enc, or
 // with a LimitError when a limit of the store is reached; both leave the store as it was and are counted by cause.
 func (s *Store) Intern(enc []byte) (id uint32, created bool, err error) {
-	if id, ok := s.Lookup(enc); ok {
+	if len(enc) == 0 {
+		return 0, false, nil
+	}
+	hash := s.recent.hash(enc)
+	if id, ok := s.recent.get(hash); ok {
 		return id, false, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if id, ok := s.search(enc); ok {
-		return id, false, nil
-	}
-	if err := Valid(enc); err != nil {
+	known, err := s.resolve(enc)
+	if err != nil {
 		s.refusedInvalid.Add(1)
 		return 0, false, err
 	}
-	s.split(enc)
+	if known {
+		if id, ok := s.findPairs(); ok {
+			s.recent.put(hash, id)
+			return id, false, nil
+		}
+	}
 	if err := s.admit(); err != nil {
 		return 0, false, err
 	}
 	s.misses.Add(1)
 	id = s.add()
-	s.recent.put(s.recent.hash(enc), id)
+	s.recent.put(hash, id)
 	return id, true, nil
 }
 
@@ -176,21 +186,23 @@ func (s *Store) Load(id uint32, enc []byte) error {
 	if len(enc) == 0 {
 		return fmt.Errorf("%w: id %d is empty", ErrDuplicate, id)
 	}
-	if err := Valid(enc); err != nil {
+	known, err := s.resolve(enc)
+	if err != nil {
 		return err
 	}
-	if was, ok := s.search(enc); ok {
-		return fmt.Errorf("%w: id %d is %d", ErrDuplicate, id, was)
+	if known {
+		if was, ok := s.findPairs(); ok {
+			return fmt.Errorf("%w: id %d is %d", ErrDuplicate, id, was)
+		}
 	}
 	if s.bytes.Load() > maxStoreBytes {
 		return fmt.Errorf("load: %w: more than 3 GiB", ErrTooManySets)
 	}
-	s.split(enc)
 	s.add()
 	return nil
 }
 
-// add appends the set of s.pairs, which is not in the store; mu is held. Readers see it when n moves, and find it when its
+// add appends the set of s.pairs, which is not in the store and whose hash s.sum is; mu is held. Readers see it when n moves, and find it when its
 // slot is written, in this order.
 func (s *Store) add() uint32 {
 	id := s.n.Load()
@@ -198,7 +210,6 @@ func (s *Store) add() uint32 {
 		s.marks.add(s.limits.NowNanos(), id)
 	}
 	size := int64(setBytes)
-	var hash uint64
 	for i := range s.pairs {
 		p := &s.pairs[i]
 		if p.key == nil {
@@ -206,13 +217,11 @@ func (s *Store) add() uint32 {
 			size += int64(len(p.name)) + keyBytes
 		}
 		if p.code == 0 {
-			var created bool
-			if p.code, created = p.key.values.intern(p.value, id); created {
-				size += int64(len(p.value)) + valueBytes
-			}
+			p.code = p.key.values.insert(p.value, p.hash, id)
+			size += int64(len(p.value)) + valueBytes
+			s.sum += mix(p.key.no, p.code)
 		}
 		size += p.key.col.append(id, p.code)
-		hash += mix(p.key.no, p.code)
 	}
 	no, more := s.shape()
 	size += more + s.shapeCol.append(id, no+1)
@@ -221,7 +230,7 @@ func (s *Store) add() uint32 {
 	if t := s.table.Load(); t.full(id) {
 		s.table.Store(t.grow())
 	}
-	s.table.Load().insert(fold(hash), id)
+	s.table.Load().insert(fold(s.sum), id)
 	s.recent.fit(int(id))
 	return id
 }
