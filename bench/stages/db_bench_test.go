@@ -96,6 +96,35 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
+// BenchmarkWriteKnown is BenchmarkWrite where every tag set has been met before, as after the first minutes of a life: each
+// database has been written the same rows once, unmeasured.
+func BenchmarkWriteKnown(b *testing.B) {
+	in := flowBatches()
+	for _, c := range []struct {
+		name   string
+		noSync bool
+	}{{"sync=off", true}, {"sync=on", false}} {
+		b.Run(c.name, func(b *testing.B) {
+			var m meter
+			var logged int64
+			for range b.N {
+				d := openDB(b, idle, func(o *db.Options) { o.NoSync = c.noSync })
+				writeAll(b, d, in)
+				before := d.Metrics().Bytes
+				runtime.GC()
+				m.start()
+				writeAll(b, d, in)
+				m.stop()
+				logged += d.Metrics().Bytes - before
+				closeDB(b, d)
+			}
+			rows := batches * batchRows * b.N
+			m.report(b, rows, "row")
+			b.ReportMetric(float64(logged)/float64(rows), "B/row")
+		})
+	}
+}
+
 // BenchmarkFlush makes segments of the head: decode, sort, gather, encode, write, sync.
 func BenchmarkFlush(b *testing.B) {
 	perDB(b, func(d *db.DB) { writeAll(b, d, flowBatches()) }, func(d *db.DB) { flush(b, d) }, idle)

@@ -20,32 +20,73 @@ const posBits = 10
 
 // blockBuf is what encoding one group needs.
 type blockBuf struct {
-	u, r, pos, high [blockLen]uint64
+	r, pos, high [blockLen]uint64
 }
 
-// appendBlocks appends v, each less base, as groups. try says whether differences are worth a look.
-func appendBlocks[T word | uint16](dst []byte, v []T, base T, b *blockBuf, try bool) []byte {
-	for len(v) > 0 {
-		k := min(len(v), blockLen)
-		u := b.u[:k]
-		first := uint64(v[0]) - uint64(base)
-		lo, hi := first, first
-		for i, x := range v[:k] {
-			y := uint64(x) - uint64(base)
-			u[i] = y
-			lo, hi = min(lo, y), max(hi, y)
-		}
-		dst = appendBlock(dst, u, lo, hi, b, try)
-		v = v[k:]
+// blockRange is the smallest and the largest value of a group.
+type blockRange struct{ lo, hi uint64 }
+
+// unsignedRange and signedRange read a group, which is not empty, in two lanes that do not wait for each other.
+func unsignedRange(u []uint64) blockRange {
+	l0, h0 := u[0], u[0]
+	l1, h1 := l0, h0
+	i := 0
+	for ; i+4 <= len(u); i += 4 {
+		v := (*[4]uint64)(u[i:])
+		l0, h0 = min(l0, v[0]), max(h0, v[0])
+		l1, h1 = min(l1, v[1]), max(h1, v[1])
+		l0, h0 = min(l0, v[2]), max(h0, v[2])
+		l1, h1 = min(l1, v[3]), max(h1, v[3])
+	}
+	for _, x := range u[i:] {
+		l0, h0 = min(l0, x), max(h0, x)
+	}
+	return blockRange{min(l0, l1), max(h0, h1)}
+}
+
+func signedRange(u []uint64) blockRange {
+	l0, h0 := int64(u[0]), int64(u[0])
+	l1, h1 := l0, h0
+	i := 0
+	for ; i+4 <= len(u); i += 4 {
+		v := (*[4]uint64)(u[i:])
+		l0, h0 = min(l0, int64(v[0])), max(h0, int64(v[0]))
+		l1, h1 = min(l1, int64(v[1])), max(h1, int64(v[1]))
+		l0, h0 = min(l0, int64(v[2])), max(h0, int64(v[2]))
+		l1, h1 = min(l1, int64(v[3])), max(h1, int64(v[3]))
+	}
+	for _, x := range u[i:] {
+		l0, h0 = min(l0, int64(x)), max(h0, int64(x))
+	}
+	return blockRange{uint64(min(l0, l1)), uint64(max(h0, h1))}
+}
+
+// appendBlocks appends u as groups. try says whether differences are worth a look.
+func appendBlocks(dst []byte, u []uint64, b *blockBuf, try bool) []byte {
+	for len(u) > 0 {
+		k := min(len(u), blockLen)
+		r := unsignedRange(u[:k])
+		dst = appendBlock(dst, u[:k], r, 0, b, try)
+		u = u[k:]
 	}
 	return dst
 }
 
-// appendBlock appends one group of 1..blockLen values between lo and hi.
-func appendBlock(dst []byte, u []uint64, lo, hi uint64, b *blockBuf, try bool) []byte {
-	w := widthOf(hi - lo)
+// appendGroups is appendBlocks of u less base, where the ranges of the groups are known.
+func appendGroups(dst []byte, u []uint64, ranges []blockRange, base uint64, b *blockBuf, try bool) []byte {
+	for _, r := range ranges {
+		k := min(len(u), blockLen)
+		dst = appendBlock(dst, u[:k], r, base, b, try)
+		u = u[k:]
+	}
+	return dst
+}
+
+// appendBlock appends one group of 1..blockLen values in the given range, each less base.
+func appendBlock(dst []byte, u []uint64, in blockRange, base uint64, b *blockBuf, try bool) []byte {
+	w, lo := widthOf(in.hi-in.lo), in.lo-base
 	if !try || w == 0 || len(u) < 2 {
-		return appendResiduals(dst, u, 0, w, lo, lo, b)
+		return appendResiduals(dst, u, 0, w, lo, in.lo, b)
 	}
 	r := b.r[:len(u)-1]
 	prev := u[0]
@@ -57,14 +98,15 @@ func appendBlock(dst []byte, u []uint64, lo, hi uint64, b *blockBuf, try bool) [
 		prev = x
 	}
 	wd := widthOf(uint64(dhi) - uint64(dlo))
+	first := u[0] - base
 	cost := len(u)*int(w) + 8*uvarintLen(lo)
-	costDelta := len(r)*int(wd) + 8*uvarintLen(u[0]) + 8*uvarintLen(zigzag(dlo))
+	costDelta := len(r)*int(wd) + 8*uvarintLen(first) + 8*uvarintLen(zigzag(dlo))
 	// A rising sequence with one gap is as wide either way, but only its differences can be patched.
 	rising := dlo >= 0 && wd <= w && len(u) >= 64
 	if costDelta >= cost && !rising {
-		return appendResiduals(dst, u, 0, w, lo, lo, b)
+		return appendResiduals(dst, u, 0, w, lo, in.lo, b)
 	}
-	return appendResiduals(dst, r, headDelta, wd, u[0], uint64(dlo), b)
+	return appendResiduals(dst, r, headDelta, wd, first, uint64(dlo), b)
 }
 
 // appendResiduals appends a group's head and its packed values, r less sub, at most w bits wide, patching outliers where that
@@ -73,13 +115,12 @@ func appendResiduals(dst []byte, r []uint64, flags byte, w uint8, base, sub uint
 	count := 0
 	var hw uint8
 	if pw := patchWidth(r, sub, w); pw < w {
+		count = placesAbove(&b.pos, r, sub, pw)
 		var all uint64
-		for i, x := range r {
-			if h := (x - sub) >> pw; h != 0 {
-				b.pos[count], b.high[count] = uint64(i), h
-				all |= h
-				count++
-			}
+		for i, at := range b.pos[:count] {
+			h := (r[at] - sub) >> (pw & 63)
+			b.high[i] = h
+			all |= h
 		}
 		hw = widthOf(all)
 		if len(r)*int(pw)+count*(posBits+int(hw))+32 < len(r)*int(w) {
@@ -100,6 +141,21 @@ func appendResiduals(dst []byte, r []uint64, flags byte, w uint8, base, sub uint
 		dst = appendPacked(dst, b.high[:count], hw, 0)
 	}
 	return dst
+}
+
+// placesAbove fills at with the places of r whose values less sub do not fit into w bits, fewer than 64, and returns how many there are;
+// as placesOfOthers does.
+//
+//go:noinline
+func placesAbove(at *[blockLen]uint64, r []uint64, sub uint64, w uint8) (n int) {
+	limit := uint64(1) << w
+	for i, x := range r {
+		at[n&(blockLen-1)] = uint64(i)
+		if x-sub >= limit {
+			n++
+		}
+	}
+	return n
 }
 
 // patchWidth guesses from a sample of r less sub, all at most w bits wide, the width at which packing and patching are cheapest.

@@ -100,7 +100,7 @@ func appendBitRuns(dst []byte, words []uint64, n int, s *scratch) []byte {
 	runs = append(runs, uint64(n-start))
 	s.a = runs
 	dst = binary.AppendUvarint(append(dst, codecBitRuns), uint64(len(runs)))
-	return appendBlocks(dst, runs, 0, &s.blocks, false)
+	return appendBlocks(dst, runs, &s.blocks, false)
 }
 
 // DecodeBools appends the n values of the bit column at the head of src to dst and returns what follows the column.

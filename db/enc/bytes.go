@@ -16,30 +16,33 @@ const (
 )
 
 // AppendBytesList appends len(offsets)-1 byte strings as a column: string i is data[offsets[i]:offsets[i+1]]. Offsets
-// must ascend and lie within data; it panics otherwise. Strings in ascending order are front-coded where that pays.
+// must ascend and lie within data; it panics otherwise. Strings in ascending order are front-coded where that pays, and
+// those of one length, such as addresses, are packed as numbers.
 func AppendBytesList(dst, data []byte, offsets []uint32) []byte {
 	if len(offsets) < 2 {
 		return dst
 	}
 	s := scratchPool.Get().(*scratch)
 	defer scratchPool.Put(s)
-	b := bytesScratch(s, len(offsets)-1)
-	saved := 0
-	var prev []byte
-	for i := range b.suffix {
-		cur := data[offsets[i]:offsets[i+1]]
-		p := 0
-		if i > 0 && bytes.Compare(prev, cur) <= 0 {
-			p = sharedPrefix(prev, cur)
-		}
-		b.prefix[i], b.suffix[i] = uint32(p), uint32(len(cur)-p)
-		saved += p
-		prev = cur
-	}
-	n := len(b.suffix)
+	n := len(offsets) - 1
 	body := data[offsets[0]:offsets[n]]
-	at := len(dst)
 	small := len(body) <= MaxListBytes
+	ascending := mostlyAscending(data, offsets)
+	if !ascending && small {
+		if out, ok := appendFixed(dst, body, offsets, s); ok {
+			return out
+		}
+	}
+	b := bytesScratch(s, n)
+	saved := 0
+	if ascending {
+		saved = frontLengths(b, data, offsets)
+	} else {
+		for i := range b.suffix {
+			b.prefix[i], b.suffix[i] = 0, offsets[i+1]-offsets[i]
+		}
+	}
+	at := len(dst)
 	if saved > 2*n+len(body)/16 && small {
 		s.tmp2 = s.tmp2[:0]
 		for i := range b.suffix {
@@ -63,6 +66,72 @@ func AppendBytesList(dst, data []byte, offsets []uint32) []byte {
 		}
 	}
 	return append(dst, body...)
+}
+
+// mostlyAscending looks at some pairs of neighbours.
+func mostlyAscending(data []byte, offsets []uint32) bool {
+	pairs := len(offsets) - 2
+	k := min(pairs, 32)
+	falling := 0
+	for j := range k {
+		i := j * pairs / k
+		if bytes.Compare(data[offsets[i]:offsets[i+1]], data[offsets[i+1]:offsets[i+2]]) > 0 {
+			falling++
+		}
+	}
+	return falling <= k/4
+}
+
+// frontLengths splits every string into what it shares with the one before, where that is not greater, and the rest. It
+// returns how many bytes are shared.
+func frontLengths(b lengths, data []byte, offsets []uint32) (saved int) {
+	var prev []byte
+	for i := range b.suffix {
+		cur := data[offsets[i]:offsets[i+1]]
+		p := 0
+		if i > 0 && bytes.Compare(prev, cur) <= 0 {
+			p = sharedPrefix(prev, cur)
+		}
+		b.prefix[i], b.suffix[i] = uint32(p), uint32(len(cur)-p)
+		saved += p
+		prev = cur
+	}
+	return saved
+}
+
+// maxFixed is the longest string that is packed as numbers, in bytes; fixedMin the fewest strings.
+const (
+	maxFixed = 64
+	fixedMin = 64
+)
+
+// appendFixed appends strings that all have one length, a multiple of eight, as columns of big-endian numbers. ok is false
+// when they do not, or when that saves little.
+func appendFixed(dst, body []byte, offsets []uint32, s *scratch) (out []byte, ok bool) {
+	n := len(offsets) - 1
+	size := int(offsets[1] - offsets[0])
+	if n < fixedMin || size == 0 || size > maxFixed || size%8 != 0 || len(body) != n*size {
+		return dst, false
+	}
+	for i, end := range offsets[1:] {
+		if end-offsets[i] != uint32(size) {
+			return dst, false
+		}
+	}
+	at := len(dst)
+	dst = append(dst, codecFixed, byte(size))
+	words := slices.Grow(s.wide[:0], n)[:n]
+	s.wide = words
+	for k := 0; k < size; k += 8 {
+		for i := range words {
+			words[i] = binary.BigEndian.Uint64(body[i*size+k:])
+		}
+		dst = appendBlocks(dst, words, &s.blocks, false)
+	}
+	if len(dst)-at > len(body)*3/4 {
+		return dst[:at], false
+	}
+	return dst, true
 }
 
 // lengths are the two length columns of a list under encoding.
@@ -134,7 +203,10 @@ func decodeBytesList(data []byte, offsets []uint32, src []byte, n int, limit uin
 	}
 	codec := src[0]
 	src = src[1:]
-	if codec < codecBytes || codec > codecFrontS2 {
+	switch {
+	case codec == codecFixed:
+		return decodeFixed(data, offsets, src, n, limit)
+	case codec < codecBytes || codec > codecFrontS2:
 		return nil, nil, nil, corrupt("unknown bytes codec")
 	}
 	front := codec == codecFront || codec == codecFrontS2
@@ -186,6 +258,47 @@ func decodeBytesList(data []byte, offsets []uint32, src []byte, n int, limit uin
 		offsets = append(offsets, end)
 	}
 	return data, offsets, rest, nil
+}
+
+// decodeFixed is decodeBytesList for strings of one length that were packed as numbers.
+func decodeFixed(data []byte, offsets []uint32, src []byte, n int, limit uint64) ([]byte, []uint32, []byte, error) {
+	if len(src) == 0 || src[0] == 0 || src[0] > maxFixed || src[0]%8 != 0 {
+		return nil, nil, nil, corrupt("length of fixed strings")
+	}
+	size := int(src[0])
+	src = src[1:]
+	if uint64(n)*uint64(size) > min(limit, MaxListBytes) {
+		return nil, nil, nil, ErrTooLarge
+	}
+	if len(src) < 2*(size/8)*((n+blockLen-1)/blockLen) {
+		return nil, nil, nil, corrupt("fixed strings cut short") // before memory is taken for them
+	}
+	s := scratchPool.Get().(*scratch)
+	defer scratchPool.Put(s)
+	words := slices.Grow(s.wide[:0], n)[:n]
+	s.wide = words
+	at := len(data)
+	data = slices.Grow(data, n*size)[:at+n*size]
+	body := data[at:]
+	for k := 0; k < size; k += 8 {
+		var ok bool
+		if src, ok = decodeBlocks(words, src, 0); !ok {
+			return nil, nil, nil, corrupt("fixed strings")
+		}
+		for i, w := range words {
+			binary.BigEndian.PutUint64(body[i*size+k:], w)
+		}
+	}
+	end := uint32(at)
+	if len(offsets) == 0 {
+		offsets = append(offsets, end)
+	}
+	offsets = slices.Grow(offsets, n)
+	for range n {
+		end += uint32(size)
+		offsets = append(offsets, end)
+	}
+	return data, offsets, src, nil
 }
 
 // readBody returns the total bytes of a list, which live in src or in s.

@@ -20,6 +20,7 @@ const (
 	codecFront     = 0x41
 	codecBytesS2   = 0x42
 	codecFrontS2   = 0x43
+	codecFixed     = 0x44
 )
 
 // maxDict is the largest dictionary of an integer column.

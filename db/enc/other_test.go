@@ -2,6 +2,7 @@ package enc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -200,6 +201,12 @@ func TestBytesList(t *testing.T) {
 		hex = append(hex, fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64()))
 	}
 	slices.Sort(sorted)
+	var addresses, eight, bits []string
+	for range 3000 {
+		addresses = append(addresses, fmt.Sprintf("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\x0a%c%c%c", r.IntN(64), r.IntN(128), r.IntN(128)))
+		eight = append(eight, fmt.Sprintf("%08x", r.Uint32()))
+		bits = append(bits, string(binary.BigEndian.AppendUint64(nil, r.Uint64())))
+	}
 	cases := []struct {
 		name   string
 		values []string
@@ -213,6 +220,9 @@ func TestBytesList(t *testing.T) {
 		{"sorted", sorted, "bytes-front", 0.3},
 		{"same", same, "bytes", 1.1},
 		{"hex", hex, "", 1.01},
+		{"addresses", addresses, "bytes-fixed", 0.2},
+		{"eight", eight, "bytes", 1.01},
+		{"bits", bits, "bytes", 1.01},
 		{"binary", []string{"\x00\xff", "\x00", ""}, "bytes", 100},
 	}
 	for _, c := range cases {
@@ -261,6 +271,7 @@ func FuzzDecodeBytesList(f *testing.F) {
 	add("a", "b", "")
 	add("pod-aaaaaaaaaaa1", "pod-aaaaaaaaaaa2", "pod-aaaaaaaaaaa3", "pod-aaaaaaaaaaa4")
 	add(strings.Repeat("GET /index.html ", 400))
+	add(strings.Split(strings.Repeat("node-0-b,node-0-a,", 60)+"node-0-c", ",")...)
 	f.Fuzz(func(t *testing.T, src []byte, n uint16) {
 		data, offsets, _, err := DecodeBytesList(nil, nil, src, int(n), 1<<20)
 		if err != nil {

@@ -120,8 +120,8 @@ func Describe(src []byte) string {
 		return "bitmap"
 	case codecBitRuns:
 		return "bit-runs"
-	case codecBytes, codecFront, codecBytesS2, codecFrontS2:
-		return [...]string{"bytes", "bytes-front", "bytes+s2", "bytes-front+s2"}[c-codecBytes]
+	case codecBytes, codecFront, codecBytesS2, codecFrontS2, codecFixed:
+		return [...]string{"bytes", "bytes-front", "bytes+s2", "bytes-front+s2", "bytes-fixed"}[c-codecBytes]
 	case codecScaled:
 		factor, rest, ok := uvarint(src[1:])
 		if !ok {

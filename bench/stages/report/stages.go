@@ -37,6 +37,8 @@ var stages = []stage{
 	{"AppendHead", "open a frame, intern its tags, add it to the head", 13, "append to the memtable", 39},
 	{"Write/sync=off", "DB.Write: check, encode, log, head; no sync", 175, "encode + log + memtable", 39},
 	{"Write/sync=on", "DB.Write with sync, one writer", 175, "encode + log + memtable", 39},
+	{"WriteKnown/sync=off", "DB.Write, all tag sets known; no sync", 175, "encode + log + memtable", 39},
+	{"WriteKnown/sync=on", "DB.Write with sync, all tag sets known", 175, "encode + log + memtable", 39},
 	{"SortRows", "order of 131,072 rows for a flush", 0, "", 0},
 	{"WriteSegment", "gather, encode, compress, write, sync a segment", 190, "encode + zstd without gather", 39},
 	{"Flush", "DB.Flush: decode, sort, gather, write segments", 337, "sort + gather 147, encode + zstd 190", 39},
