@@ -105,7 +105,7 @@ func (d *DB) candidates() []compact.Segment {
 			out = append(out, compact.Segment{
 				ID: m.Path, Table: m.Table, Resolution: t.Resolution, Level: m.Level, Rows: m.Rows, Bytes: m.Bytes,
 				MinTime: m.MinTime, MaxTime: m.MaxTime, MinIndex: m.MinIndex, MaxIndex: m.MaxIndex, WrittenNanos: m.Written,
-				Busy: waiting[m.Path],
+				Busy: waiting[m.Path], Older: s.reader.Info().Order != s.table.Order,
 			})
 		}
 	}

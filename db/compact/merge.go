@@ -15,7 +15,7 @@ import (
 
 // Errors of Merge.
 var (
-	// ErrUnsorted is returned when an input does not say that its rows are in the table's order.
+	// ErrUnsorted is returned when an input does not say that its rows are in the table's order, as it is now.
 	ErrUnsorted = errors.New("segment is not sorted")
 	// ErrMemory is returned when one page of every input does not fit into MergeOptions.MemoryBytes.
 	ErrMemory = errors.New("merge needs more memory than its budget")
@@ -110,7 +110,7 @@ func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
 		if r.Table() != m.table {
 			return fmt.Errorf("merge segment %s: it was opened with another definition of table %s", info.Path, r.Table().Name)
 		}
-		if !info.Sorted && !Late(info.MinTime, info.MaxTime) && info.Rows > 0 {
+		if info.Rows > 0 && (info.Order != m.table.Order || !info.Sorted && !Late(info.MinTime, info.MaxTime)) {
 			return fmt.Errorf("merge segment %s: %w", info.Path, ErrUnsorted)
 		}
 		if first {

@@ -188,6 +188,13 @@ func TestMergeRefuses(t *testing.T) {
 	b := randomRows(rng, table, 500, 0)
 	sorted := writeSegment(t, fs, "sorted", b, segment.Order(b), segment.Options{Sorted: true})
 	unsorted := writeSegment(t, fs, "unsorted", b, nil, segment.Options{})
+	next := *table
+	next.Order = 1
+	newer := writeSegment(t, fs, "newer", b, segment.Order(b), segment.Options{Sorted: true})
+	reordered := openSegment(t, fs, "newer", &next)
+	if i := newer.Info(); i.Order != 0 || !i.Sorted {
+		t.Errorf("order %d, sorted %v", i.Order, i.Sorted)
+	}
 	canceled, cancel := context.WithCancel(context.Background())
 	cancel()
 	stop := errors.New("stop")
@@ -202,6 +209,7 @@ func TestMergeRefuses(t *testing.T) {
 	}
 	two := []*segment.Reader{sorted, sorted}
 	f("unsorted", ErrUnsorted, context.Background(), []*segment.Reader{sorted, unsorted}, MergeOptions{})
+	f("of an older order", ErrUnsorted, context.Background(), []*segment.Reader{reordered, reordered}, MergeOptions{})
 	f("memory", ErrMemory, context.Background(), two, MergeOptions{MemoryBytes: 1000})
 	f("canceled", context.Canceled, canceled, two, MergeOptions{})
 	f("limit", stop, context.Background(), two, MergeOptions{Limit: func(context.Context, int64) error { return stop }})

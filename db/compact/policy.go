@@ -26,6 +26,8 @@ type Segment struct {
 	WrittenNanos int64
 	// Busy segments are being merged already and are left alone.
 	Busy bool
+	// Older segments are in an order that the table no longer has (schema.Table.Order): they are not merged.
+	Older bool
 }
 
 // Options tune Pick. Zero values take the defaults.
@@ -121,7 +123,7 @@ func Pick(segments []Segment, now int64, o Options) *Job {
 func partitions(segments []Segment, final int64) [][]Segment {
 	byKey := map[partition][]Segment{}
 	for _, s := range segments {
-		if s.Busy || s.Bytes >= final {
+		if s.Busy || s.Older || s.Bytes >= final {
 			continue
 		}
 		k := partition{table: s.Table, resolution: s.Resolution, late: Late(s.MinTime, s.MaxTime)}

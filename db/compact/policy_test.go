@@ -60,6 +60,9 @@ func TestPick(t *testing.T) {
 	busy := segs(10, repeat(4, mib)...)
 	busy[1].Busy = true
 	f("busy", busy, today, Options{MinFiles: 4})
+	older := segs(10, repeat(4, mib)...)
+	older[1].Older = true
+	f("of an older order", older, today, Options{MinFiles: 4})
 	other := segs(10, repeat(4, mib)...)
 	other[1].Resolution = "1m"
 	f("never across resolutions", other, today, Options{MinFiles: 4})

@@ -55,7 +55,7 @@ func must(t *Table, err error) *Table {
 func Flows() *Table { return flows() }
 
 var flows = sync.OnceValue(func() *Table {
-	return must(New(Table{Name: "flows", Retention: 3 * day, Doc: "one row per flow per report: each minute while it is open, and at its end", Columns: []Column{
+	return must(New(Table{Name: "flows", Retention: 3 * day, Order: 1, Doc: "one row per flow per report: each minute while it is open, and at its end", Columns: []Column{
 		timeColumn("time of the report: the last packet of the flow in it"),
 		key("start_time", Timestamp, "first packet of the flow"),
 		key("end_time", Timestamp, "last packet of the flow so far"),
@@ -125,7 +125,7 @@ var flows = sync.OnceValue(func() *Table {
 		maximum("rrt_max_us", "us", "longest request to response time"),
 		key("client_tags", TagSet, "tags of the client; in SQL client.<key>"),
 		key("server_tags", TagSet, "tags of the server; in SQL server.<key>"),
-	}}, "time/1m", "server_tags", "client_tags", "server_ip", "client_ip", "server_port", "time"))
+	}}, "time/10m", "server_tags", "client_tags", "server_ip", "client_ip", "server_port", "client_port", "flow_id", "time"))
 })
 
 // Spans is the definition of the table spans: one row per request, from any source.

@@ -47,7 +47,7 @@ func TestNewRefusesBrokenDefinitions(t *testing.T) {
 
 func TestSortBucket(t *testing.T) {
 	f := Flows()
-	if f.Sort[0].Bucket != 60e9 || f.Sort[0].Column != f.TimeColumn {
+	if f.Sort[0].Bucket != 600e9 || f.Sort[0].Column != f.TimeColumn {
 		t.Fatalf("first sort term %+v", f.Sort[0])
 	}
 }

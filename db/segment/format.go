@@ -162,7 +162,7 @@ func (x *fileIndex) appendIndex(b []byte) []byte {
 	b = binary.AppendUvarint(b, i.MinIndex)
 	b = binary.AppendUvarint(b, i.MaxIndex)
 	b = binary.AppendUvarint(b, uint64(i.Level))
-	b = append(b, boolByte(i.Sorted))
+	b = append(b, boolByte(i.Sorted)|byte(i.Order)<<1)
 	b = binary.AppendUvarint(b, uint64(i.BadText))
 	b = binary.AppendUvarint(b, uint64(len(x.columns)))
 	for _, c := range x.columns {
@@ -334,7 +334,8 @@ func parseIndex(block []byte, fileSize int64, version uint16) (*fileIndex, error
 	i.MinTag, i.MaxTag = uint32(c.upTo(1<<32-1)), uint32(c.upTo(1<<32-1))
 	i.MinIndex, i.MaxIndex = c.uvarint(), c.uvarint()
 	i.Level = int(c.upTo(1 << 16))
-	i.Sorted = c.byte() != 0
+	order := c.byte()
+	i.Sorted, i.Order = order&1 != 0, int(order>>1)
 	i.BadText = int64(c.upTo(1 << 62))
 	x.columns = make([]columnMeta, c.count(3, maxColumns))
 	for k := range x.columns {

@@ -87,6 +87,8 @@ type Info struct {
 	MinIndex, MaxIndex uint64
 	Level              int
 	Sorted             bool
+	// Order is the table's order (schema.Table.Order) when the segment was written.
+	Order int
 	// FooterCRC is the CRC-32C of the file's index block and footer: together with Bytes it tells two files apart.
 	FooterCRC uint32
 	// BadText is the number of distinct values whose bytes were not UTF-8 and were stored with U+FFFD instead.

@@ -97,7 +97,7 @@ func NewWriter(fs vfs.FS, path string, t *schema.Table, o Options) (*Writer, err
 	}
 	w.index.version = formatVersion
 	w.index.info = Info{
-		Path: path, Table: t.Name, Resolution: t.Resolution, Format: formatVersion, Level: o.Level, Sorted: o.Sorted,
+		Path: path, Table: t.Name, Resolution: t.Resolution, Format: formatVersion, Level: o.Level, Sorted: o.Sorted, Order: t.Order,
 		MinIndex: o.MinIndex, MaxIndex: o.MaxIndex,
 	}
 	w.buf = append(w.buf, parquetMagic...)
