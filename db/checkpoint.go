@@ -54,6 +54,7 @@ func (d *DB) backup(ctx context.Context, dir string, o BackupOptions) error {
 		return err
 	}
 	defer func() {
+		d.releaseTags()
 		if err := releaseAll(held); err != nil {
 			d.backgroundError("release segments after a backup", err)
 		}
@@ -88,7 +89,7 @@ func (d *DB) backup(ctx context.Context, dir string, o BackupOptions) error {
 }
 
 // hold is the present contents as one edit, with references that keep the segments' files there: segments come and go
-// meanwhile. Tag files never go.
+// meanwhile. Tag files stay until releaseTags.
 func (d *DB) hold() (*edit, []*segmentRef, error) {
 	d.commitMu.Lock()
 	defer d.commitMu.Unlock()
@@ -104,6 +105,7 @@ func (d *DB) hold() (*edit, []*segmentRef, error) {
 			held = append(held, s)
 		}
 	}
+	d.holdTags()
 	e := d.manifest.clone().asEdit()
 	e.Quarantine = nil
 	return e, held, nil

@@ -38,6 +38,10 @@ type DB struct {
 	commitMu sync.Mutex
 	manifest *manifest
 	tagsTo   uint32 // tag sets with ids below this are in tag files
+	// tagReaders is how many read tag files that a merge may replace meanwhile; goneTags are those that it did, which the last
+	// of them removes. Guarded by commitMu.
+	tagReaders int
+	goneTags   []string
 
 	durable sync.Map // folders whose names are known to be on disk (ensureDir)
 

@@ -44,6 +44,7 @@ func InspectManifest(fsys vfs.FS, dir string, fn func(ManifestEdit) error) error
 		for _, q := range e.Quarantine {
 			out.Quarantined = append(out.Quarantined, q.Path)
 		}
+		out.Dropped = append(out.Dropped, e.DropTags...)
 		for _, t := range e.Tags {
 			out.TagFiles = append(out.TagFiles, t.Path)
 		}

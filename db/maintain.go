@@ -50,17 +50,23 @@ func (d *DB) maintainer(ctx context.Context) {
 				break
 			}
 		}
+		if err := d.maintainTags(ctx); err != nil && ctx.Err() == nil {
+			d.backgroundError("merge tag files", err)
+		}
 	}
 }
 
-// Compact merges segments until there is nothing worth merging, and applies retention. Open does both in the background.
+// Compact merges segments and tag files until there is nothing worth merging, and applies retention. Open does all of it in
+// the background.
 func (d *DB) Compact(ctx context.Context) error {
 	if err := d.expire(); err != nil {
 		return err
 	}
 	for {
-		if did, err := d.compactOnce(ctx); err != nil || !did {
+		if did, err := d.compactOnce(ctx); err != nil {
 			return err
+		} else if !did {
+			return d.maintainTags(ctx)
 		}
 	}
 }

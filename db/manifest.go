@@ -20,6 +20,7 @@ const (
 	manifestName      = "MANIFEST"
 	manifestMagic     = "FLMANIF1"
 	manifestMagic2    = "FLMANIF2" // with rollups or retentions, which version 1 does not know
+	manifestMagic3    = "FLMANIF3" // with tag files by key, or some that were merged, which versions 1 and 2 do not know
 	maxManifestRecord = 64 << 20
 	// rewriteBytes is the size past which the MANIFEST is written anew, when that makes it at least four times smaller.
 	rewriteBytes = 1 << 20
@@ -48,7 +49,11 @@ type tagFile struct {
 	Path string `json:"path"`
 	From uint32 `json:"from"`
 	To   uint32 `json:"to"`
+	// By is the order of its rows: tagsByKey, or "" for set by set.
+	By string `json:"by,omitempty"`
 }
+
+const tagsByKey = "key"
 
 // quarantined is a segment set aside because it is damaged.
 type quarantined struct {
@@ -64,6 +69,7 @@ type edit struct {
 	Drop       []string      `json:"drop,omitempty"`
 	Quarantine []quarantined `json:"quarantine,omitempty"`
 	Tags       []tagFile     `json:"tags,omitempty"`
+	DropTags   []string      `json:"drop_tags,omitempty"`
 
 	Rollups     []rollupMeta     `json:"rollups,omitempty"`
 	DropRollups []string         `json:"drop_rollups,omitempty"`
@@ -73,6 +79,9 @@ type edit struct {
 
 // magic is the header of a MANIFEST with the edit.
 func (e *edit) magic() string {
+	if len(e.DropTags) > 0 || slices.ContainsFunc(e.Tags, func(f tagFile) bool { return f.By != "" }) {
+		return manifestMagic3
+	}
 	if len(e.Rollups)+len(e.DropRollups)+len(e.Rolled)+len(e.Retention) > 0 {
 		return manifestMagic2
 	}
@@ -120,6 +129,17 @@ func (c *contents) apply(e *edit) error {
 		return err
 	}
 	c.quarantine = append(c.quarantine, e.Quarantine...)
+	return c.applyTags(e)
+}
+
+func (c *contents) applyTags(e *edit) error {
+	for _, p := range e.DropTags {
+		i := slices.IndexFunc(c.tags, func(f tagFile) bool { return f.Path == p })
+		if i < 0 {
+			return fmt.Errorf("tag file %s is dropped but was not there", p)
+		}
+		c.tags = slices.Delete(c.tags, i, i+1)
+	}
 	c.tags = append(c.tags, e.Tags...)
 	return nil
 }
@@ -222,9 +242,9 @@ func readManifest(f io.ReaderAt, size int64, name string, fn func(off int64, e *
 	if _, err := f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return 0, fmt.Errorf("read %s: %w", name, err)
 	}
-	if h := string(head); h != manifestMagic && h != manifestMagic2 {
-		if h[:7] == manifestMagic2[:7] && head[7] > manifestMagic2[7] {
-			return 0, fmt.Errorf("%s has version %c, this program knows %c: %w", name, head[7], manifestMagic2[7], ErrNewerFormat)
+	if h := string(head); h != manifestMagic && h != manifestMagic2 && h != manifestMagic3 {
+		if h[:7] == manifestMagic3[:7] && head[7] > manifestMagic3[7] {
+			return 0, fmt.Errorf("%s has version %c, this program knows %c: %w", name, head[7], manifestMagic3[7], ErrNewerFormat)
 		}
 		return 0, bad(0, "no manifest header")
 	}

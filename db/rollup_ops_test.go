@@ -391,7 +391,8 @@ func TestDropMidBackfill(t *testing.T) {
 	}
 }
 
-// TestManifestVersions: a MANIFEST is of version 1 until something needs version 2, and stays of that one.
+// TestManifestVersions: a MANIFEST is of version 1 until a rollup needs version 2 or a tag file version 3, and stays of that
+// one.
 func TestManifestVersions(t *testing.T) {
 	fsys := vfs.NewMem()
 	magic := func() string {
@@ -402,17 +403,24 @@ func TestManifestVersions(t *testing.T) {
 		return string(b[:8])
 	}
 	d := mustOpenCalls(t, fsys)
+	if got := magic(); got != manifestMagic {
+		t.Errorf("header %q of an empty folder", got)
+	}
+	mustCreate(t, d, callDefs()[1])
+	if got := magic(); got != manifestMagic2 {
+		t.Errorf("header %q with a rollup", got)
+	}
 	mustWrite(t, d, randomCalls(rand.New(rand.NewPCG(1, 1)), 10))
 	mustFlush(t, d)
-	if got := magic(); got != manifestMagic {
-		t.Errorf("header %q without rollups", got)
+	if got := magic(); got != manifestMagic3 {
+		t.Errorf("header %q with a tag file", got)
 	}
 	mustCreate(t, d, callDefs()[0])
 	if err := d.Backfill(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if got := magic(); got != manifestMagic2 {
-		t.Errorf("header %q with a rollup", got)
+	if got := magic(); got != manifestMagic3 {
+		t.Errorf("header %q later", got)
 	}
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
@@ -426,7 +434,7 @@ func TestManifestVersions(t *testing.T) {
 	}
 	d = mustOpenCalls(t, fsys)
 	defer d.Close()
-	if len(d.Rollups()) != 1 {
+	if len(d.Rollups()) != 2 {
 		t.Errorf("rollups %v after a restart", d.Rollups())
 	}
 }

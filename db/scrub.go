@@ -60,6 +60,7 @@ func (d *DB) scrubDue(ctx context.Context, every time.Duration, state *scrubStat
 		return min(every, scrubNap), d.saveScrub(*state)
 	}
 	c := d.scrubContents()
+	defer d.releaseTags()
 	n := len(c.segments) + len(c.tags)
 	if n == 0 {
 		return min(every, scrubNap), nil
@@ -85,9 +86,11 @@ func (d *DB) scrubDue(ctx context.Context, every time.Duration, state *scrubStat
 	return pause, d.saveScrub(*state)
 }
 
+// scrubContents is what there is to check. The caller ends it with releaseTags.
 func (d *DB) scrubContents() *contents {
 	d.commitMu.Lock()
 	defer d.commitMu.Unlock()
+	d.holdTags()
 	return d.manifest.clone()
 }
 

@@ -104,6 +104,7 @@ func TestScrubberGoesOnAfterRestarts(t *testing.T) {
 		for p := nextPath(c, ""); p != ""; p = nextPath(c, p) {
 			all = append(all, p)
 		}
+		d.releaseTags()
 		state := d.loadScrub()
 		for range 2 { // the second one is not due
 			if _, err := d.scrubDue(context.Background(), time.Hour, &state); err != nil {

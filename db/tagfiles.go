@@ -31,7 +31,7 @@ func newTagSetsTable() *schema.Table {
 		tagID:    {Name: "id", Type: schema.BigInt, Doc: "id of the tag set"},
 		tagKey:   {Name: "key", Type: schema.Varchar, Doc: "key of the tag"},
 		tagValue: {Name: "value", Type: schema.Varchar, Doc: "value of the tag"},
-	}}, "id")
+	}}, "key", "id")
 	if err != nil {
 		panic(err) // a constant
 	}
@@ -49,35 +49,68 @@ func (w *flushWriter) tags() error {
 	if from >= to {
 		return nil
 	}
-	rel := path.Join("tags", fmt.Sprintf("%d-%d-%d.parquet", from, to, w.d.manifest.nextSeq))
-	w.d.manifest.nextSeq++
+	rel := w.d.tagFilePath(from, to)
 	_, err := w.file(rel, TagSetsTable, segment.Options{Portable: w.d.opts.Portable, Sorted: true}, func(s *segment.Writer) error {
-		return appendTagSets(s, v, from, to, w.d.opts.Now().UnixNano())
+		return appendTagSets(context.Background(), s, v, from, to, w.d.opts.Now().UnixNano())
 	})
 	if err != nil {
 		return err
 	}
-	w.edit.Tags = append(w.edit.Tags, tagFile{Path: rel, From: from, To: to})
+	w.edit.Tags = append(w.edit.Tags, tagFile{Path: rel, From: from, To: to, By: tagsByKey})
 	return nil
 }
 
-func appendTagSets(s *segment.Writer, v *tags.View, from, to uint32, nowNanos int64) error {
-	b := batch.NewBuilder(TagSetsTable)
-	for id := from; id < to; id++ {
-		v.Each(id, func(key, value string) {
-			b.Int(tagTime, nowNanos)
-			b.Int(tagID, int64(id))
-			b.String(tagKey, key)
-			b.String(tagValue, value)
-			b.EndRow()
-		})
-		if b.Len() >= tagFileRows || id+1 == to && b.Len() > 0 {
-			if err := s.Append(b.Seal(), nil); err != nil {
+// tagFilePath is a path that was never used for a tag file. The caller holds commitMu.
+func (d *DB) tagFilePath(from, to uint32) string {
+	seq := d.manifest.nextSeq
+	d.manifest.nextSeq++
+	return path.Join("tags", fmt.Sprintf("%d-%d-%d.parquet", from, to, seq))
+}
+
+// tagGroupRows is how many sets a key must have for its rows to be a row group, or some, of their own: the dictionary of its
+// values then holds no others.
+const tagGroupRows = 128 << 10
+
+// appendTagSets writes sets key by key, so that ids ascend one by one and values are of one kind.
+func appendTagSets(ctx context.Context, s *segment.Writer, v *tags.View, from, to uint32, nowNanos int64) error {
+	times := make([]int64, min(tagFileRows, int(to-from)))
+	for i := range times {
+		times[i] = nowNanos
+	}
+	codes := make([]uint32, len(times))
+	rows, key := 0, batch.DictOf("")
+	return v.Columns(from, to, tagFileRows, func(c *tags.Column) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !c.Last && rows == 0 || len(c.IDs) >= tagGroupRows {
+			if err := s.EndGroup(); err != nil {
 				return err
 			}
 		}
-	}
-	return nil
+		if rows == 0 {
+			key = batch.DictOf(c.Key)
+		}
+		n := len(c.IDs)
+		b := &batch.Batch{Table: TagSetsTable, N: n, Cols: []*batch.Vector{
+			tagTime:  {Type: schema.Timestamp, I64: times[:n]},
+			tagID:    {Type: schema.BigInt, I64: c.IDs},
+			tagKey:   {Type: schema.Varchar, Codes: codes[:n], Dict: key},
+			tagValue: {Type: schema.Varchar, Codes: c.Codes, Dict: batch.NewDict(c.Data, c.Offs)},
+		}}
+		if err := s.Append(b, nil); err != nil {
+			return err
+		}
+		if rows += n; !c.Last {
+			return nil
+		}
+		big := rows >= tagGroupRows
+		rows = 0
+		if big {
+			return s.EndGroup()
+		}
+		return nil
+	})
 }
 
 // loadTags reads the tag files in order, so every set gets the id it had.
@@ -106,7 +139,14 @@ func (d *DB) loadTagFile(full string, f tagFile) error {
 	}
 	defer r.Close()
 	req := &pred.Request{Table: TagSetsTable, Columns: []int{tagID, tagKey, tagValue}, From: pred.MinTime, To: pred.MaxTime}
-	l := tagLoader{to: d.tags.NewLoader(), next: f.From}
+	if int64(f.To)-int64(f.From) > r.Info().Rows {
+		return &CorruptionError{File: full, Reason: fmt.Sprintf("it has %d tags, and not those of tag sets %d to %d", r.Info().Rows, f.From, f.To)}
+	}
+	to, err := d.tags.NewLoader(f.From, f.To)
+	if err != nil {
+		return &CorruptionError{File: full, Reason: err.Error()}
+	}
+	l := tagLoader{to: to}
 	var sc segment.Scratch
 	var rows batch.Batch
 	for _, u := range r.Units(req) {
@@ -117,76 +157,74 @@ func (d *DB) loadTagFile(full string, f tagFile) error {
 			return &CorruptionError{File: full, Reason: err.Error()}
 		}
 	}
-	if err := l.finish(f.To); err != nil {
+	if err := to.Finish(); err != nil {
 		return &CorruptionError{File: full, Reason: err.Error()}
 	}
 	return nil
 }
 
-// tagLoader gathers a set's rows and adds it when the next one begins. A pair of dictionary entries is looked up once.
+// tagLoader gives the rows of a tag file to a loader, as many at a time as have the same key. What stands in a dictionary is
+// looked up once.
 type tagLoader struct {
-	to   *tags.Loader
-	next uint32 // id of the set being gathered
-	set  []tags.Ref
-
+	to           *tags.Loader
 	keys, values *batch.Dict
+	keyNo        []int64     // by key's code: its number, -1 while it is not known
 	known        []knownPair // by value's code
+	codes        []uint32
 }
 
 // knownPair is the pair that a value came in last.
 type knownPair struct {
-	ref tags.Ref
-	key uint32 // code of the key, plus one
+	code uint32 // of the value
+	key  uint32 // code of the key, plus one
 }
 
 // rows takes rows of the columns id, key and value.
 func (l *tagLoader) rows(b *batch.Batch) error {
-	keys, values := b.Cols[1], b.Cols[2]
+	ids, keys, values := b.Cols[0].I64, b.Cols[1], b.Cols[2]
 	if keys.Dict != l.keys || values.Dict != l.values {
 		l.keys, l.values = keys.Dict, values.Dict
 		l.known = slices.Grow(l.known[:0], values.Dict.Len())[:values.Dict.Len()]
 		clear(l.known)
-	}
-	for i, id := range b.Cols[0].I64 {
-		if id != int64(l.next) {
-			if err := l.flush(); err != nil {
-				return err
-			}
-			if id != int64(l.next) {
-				return fmt.Errorf("tag set %d where %d is expected", id, l.next)
-			}
+		l.keyNo = l.keyNo[:0]
+		for range keys.Dict.Len() {
+			l.keyNo = append(l.keyNo, -1)
 		}
-		key := keys.Codes[i]
-		k := &l.known[values.Codes[i]]
-		if k.key != key+1 {
-			ref, err := l.to.Pair(keys.Bytes(i), values.Bytes(i))
-			if err != nil {
-				return fmt.Errorf("tag set %d: %w", id, err)
-			}
-			*k = knownPair{ref, key + 1}
+	}
+	for at := 0; at < b.N; {
+		key, end := keys.Codes[at], at+1
+		for end < b.N && keys.Codes[end] == key {
+			end++
 		}
-		l.set = append(l.set, k.ref)
-	}
-	return nil
-}
-
-func (l *tagLoader) flush() error {
-	if err := l.to.Add(l.next, l.set); err != nil {
-		return fmt.Errorf("tag set %d: %w", l.next, err)
-	}
-	l.set = l.set[:0]
-	l.next++
-	return nil
-}
-
-func (l *tagLoader) finish(to uint32) error {
-	if len(l.set) > 0 {
-		if err := l.flush(); err != nil {
+		if err := l.run(ids[at:end], key, values.Codes[at:end]); err != nil {
 			return err
 		}
-	}
-	if l.next != to {
-		return fmt.Errorf("it ends before tag set %d, at %d", to, l.next)
+		at = end
 	}
 	return nil
+}
+
+// run takes rows with the same key.
+func (l *tagLoader) run(ids []int64, key uint32, values []uint32) error {
+	if l.keyNo[key] < 0 {
+		no, err := l.to.Key(l.keys.At(int(key)))
+		if err != nil {
+			return err
+		}
+		l.keyNo[key] = int64(no)
+	}
+	no := uint32(l.keyNo[key])
+	l.codes = slices.Grow(l.codes[:0], len(ids))[:len(ids)]
+	for i, v := range values {
+		k := &l.known[v]
+		if k.key != key+1 {
+			code, err := l.to.Value(no, l.values.At(int(v)), uint32(ids[i]))
+			if err != nil {
+				return fmt.Errorf("tag set %d: %w", ids[i], err)
+			}
+			*k = knownPair{code, key + 1}
+		}
+		l.codes[i] = k.code
+	}
+	return l.to.Add(no, ids, l.codes)
 }

@@ -73,8 +73,8 @@ type VerifyOptions struct {
 }
 
 // Verify reads every page of every live segment and tag file and the records of the log, and checks their checksums and
-// that MANIFEST agrees with them. Nothing waits for it: neither writes nor scans. It takes the memory of one page and, of
-// tag files, nothing in proportion to the tag sets. progress may be nil; it is called now and then on the calling goroutine.
+// that MANIFEST agrees with them. Nothing waits for it: neither writes nor scans. It takes the memory of one page and a bit
+// for each tag set of a file. progress may be nil; it is called now and then on the calling goroutine.
 // What is wrong with the data is a Problem; the error says why the work could not be done, such as the end of ctx.
 func (d *DB) Verify(ctx context.Context, progress func(VerifyProgress), opts ...func(*VerifyOptions)) ([]Problem, error) {
 	o := VerifyOptions{}
@@ -87,6 +87,7 @@ func (d *DB) Verify(ctx context.Context, progress func(VerifyProgress), opts ...
 	if err != nil {
 		return nil, fmt.Errorf("verify: %w", err)
 	}
+	defer d.releaseTags()
 	v.begin(c)
 	for _, t := range v.sortedTags(c.tags) {
 		if err := v.tagFile(ctx, t); err != nil {
@@ -115,6 +116,7 @@ func (d *DB) verifyManifest(v *verifier) (*contents, error) {
 	if closed {
 		return nil, ErrClosed
 	}
+	d.holdTags()
 	c := d.manifest.clone()
 	if d.manifest.broken {
 		return c, nil // known, and written anew before the next edit
@@ -354,10 +356,14 @@ func (v *verifier) named(ctx context.Context, c *contents) error {
 	}
 	rest := slices.DeleteFunc(v.problems[begun:], func(p Problem) bool {
 		_, live := now.segments[p.File]
-		return p.Kind == ProblemSegment && !live
+		return p.Kind == ProblemSegment && !live || p.Kind == ProblemTags && !hasTags(now, p.File)
 	})
 	v.problems = v.problems[:begun+len(rest)]
 	return nil
+}
+
+func hasTags(c *contents, path string) bool {
+	return slices.ContainsFunc(c.tags, func(f tagFile) bool { return f.Path == path })
 }
 
 // found checks the files there are, for want of a MANIFEST that names them.

@@ -514,14 +514,31 @@ func (w *Writer) Finish() (Info, error) {
 	return w.index.info, nil
 }
 
-func (w *Writer) finish() error {
+// EndGroup ends the row group in hand, if it has rows: what comes next differs from it, and shall have dictionaries of its
+// own.
+func (w *Writer) EndGroup() error {
+	if w.err != nil {
+		return w.err
+	}
+	if err := w.endGroup(); err != nil {
+		return w.fail(err)
+	}
+	return nil
+}
+
+func (w *Writer) endGroup() error {
 	if err := w.flushPage(); err != nil {
 		return err
 	}
 	if w.groupN > 0 {
-		if err := w.flushGroup(); err != nil {
-			return err
-		}
+		return w.flushGroup()
+	}
+	return nil
+}
+
+func (w *Writer) finish() error {
+	if err := w.endGroup(); err != nil {
+		return err
 	}
 	w.summarise()
 	f := footer{w: w}

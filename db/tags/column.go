@@ -67,37 +67,75 @@ func (c *column) init() { c.state.Store(&colState{tail: newTail(0, 4)}) }
 // append adds the code of a set, whose id is greater than all before, and returns by how many bytes the column grew. One
 // writer.
 func (c *column) append(id, code uint32) (grew int64) {
-	st := c.state.Load()
-	t, no := st.tail, id>>blockBits
+	t := c.state.Load().tail
 	n := t.n.Load()
-	switch {
-	case n > 0 && no != t.no:
-		// Keys come as often as they came: start with room for as many.
-		fresh := newTail(no, min(blockLen, max(4, int(n))))
-		b := seal(t)
-		grew = b.bytes() + fresh.bytes() - t.bytes()
-		st = &colState{sealed: append(st.sealed, b), tail: fresh}
-		defer c.state.Store(st)
-		t, n = fresh, 0
-	case n == 0:
-		if t.no != no {
-			t = newTail(no, len(t.ids))
-			st = &colState{sealed: st.sealed, tail: t}
-			defer c.state.Store(st)
-		}
-	case int(n) == len(t.ids):
-		fresh := newTail(no, min(blockLen, 2*int(n)))
-		copy(fresh.ids, t.ids)
-		copy(fresh.codes, t.codes)
-		fresh.n.Store(n)
-		grew = fresh.bytes() - t.bytes()
-		st = &colState{sealed: st.sealed, tail: fresh}
-		defer c.state.Store(st)
-		t = fresh
+	if t.no != id>>blockBits || int(n) == len(t.ids) {
+		t, grew = c.room(id>>blockBits, 1)
+		n = t.n.Load()
 	}
 	t.ids[n], t.codes[n] = uint16(id&(blockLen-1)), code
 	t.n.Store(n + 1)
 	return grew
+}
+
+// appendAll is append of many sets, in ascending order of id; grew is added to.
+func (c *column) appendAll(ids []int64, codes []uint32, grew *atomic.Int64) {
+	for len(ids) > 0 {
+		no := ids[0] >> blockBits
+		k := 1
+		for k < len(ids) && ids[k]>>blockBits == no {
+			k++
+		}
+		t, more := c.room(uint32(no), k)
+		grew.Add(more)
+		n := int(t.n.Load())
+		to := t.ids[n : n+k]
+		for i, id := range ids[:k] {
+			to[i] = uint16(id & (blockLen - 1))
+		}
+		copy(t.codes[n:], codes[:k])
+		t.n.Store(uint32(n + k))
+		ids, codes = ids[k:], codes[k:]
+	}
+}
+
+// room returns a tail for a block, with room for some more codes, and by how many bytes the column grew. Its size depends on
+// the number of codes only, not on how many come at a time.
+func (c *column) room(no uint32, more int) (t *tail, grew int64) {
+	st := c.state.Load()
+	t = st.tail
+	n := int(t.n.Load())
+	switch {
+	case n > 0 && no != t.no:
+		// Keys come as often as they came: start with room for as many.
+		b := seal(t)
+		fresh := newTail(no, roomFor(min(blockLen, max(4, n)), more))
+		grew = b.bytes() + fresh.bytes() - t.bytes()
+		t = fresh
+		c.state.Store(&colState{sealed: append(st.sealed, b), tail: t})
+	case n == 0 && no != t.no:
+		fresh := newTail(no, roomFor(len(t.ids), more))
+		grew = fresh.bytes() - t.bytes()
+		t = fresh
+		c.state.Store(&colState{sealed: st.sealed, tail: t})
+	case n+more > len(t.ids):
+		fresh := newTail(no, roomFor(len(t.ids), n+more))
+		copy(fresh.ids, t.ids[:n])
+		copy(fresh.codes, t.codes[:n])
+		fresh.n.Store(uint32(n))
+		grew = fresh.bytes() - t.bytes()
+		t = fresh
+		c.state.Store(&colState{sealed: st.sealed, tail: t})
+	}
+	return t, grew
+}
+
+// roomFor is the room of a tail for n codes that began with some.
+func roomFor(room, n int) int {
+	for room < n {
+		room *= 2
+	}
+	return min(room, blockLen)
 }
 
 // bytes is the memory of a block: its header, its place in the list, and the codes.
@@ -288,10 +326,15 @@ type valState struct {
 	offs  []uint32 // value c is data[offs[c]:offs[c+1]]; len is the capacity
 	first []uint32 // by code: id of the first set that has it, ascending
 	table []atomic.Uint32
+	// mark says which bits of a slot are those of the value's hash: the highest eight as long as codes leave them free, so that
+	// what is not the value is told from the slot at hand. The others are the code; 0 is free.
+	mark uint32
 }
 
+const hashMark = 0xff << 24
+
 func (v *values) init() {
-	v.state.Store(&valState{offs: make([]uint32, 4), first: make([]uint32, 3), table: make([]atomic.Uint32, 4)})
+	v.state.Store(&valState{offs: make([]uint32, 4), first: make([]uint32, 3), table: make([]atomic.Uint32, 4), mark: hashMark})
 	v.n.Store(1)
 }
 
@@ -313,6 +356,10 @@ func (v *values) lookup(value []byte, hash uint32) (code uint32, ok bool) {
 		if c == 0 {
 			return 0, false
 		}
+		if (c^hash)&st.mark != 0 {
+			continue
+		}
+		c &^= st.mark
 		// The state is loaded after the slot: the arrays of st may be older than the value.
 		if bytes.Equal(v.state.Load().get(c), value) {
 			return c, true
@@ -357,11 +404,17 @@ func (v *values) insert(value []byte, hash, id uint32) (code uint32) {
 	v.state.Store(st)
 	v.n.Store(c + 1)
 	v.last = c
+	st.enter(hash, c)
+	return c
+}
+
+// enter writes a code to the table. One writer.
+func (st *valState) enter(hash, code uint32) {
 	mask := uint32(len(st.table) - 1)
 	for i := hash; ; i++ {
 		if slot := &st.table[i&mask]; slot.Load() == 0 {
-			slot.Store(c)
-			return c
+			slot.Store(hash&st.mark | code)
+			return
 		}
 	}
 }
@@ -374,23 +427,72 @@ func (st *valState) grow(c uint32, end int) *valState {
 		copy(g.data, st.data[:st.offs[c]])
 	}
 	if int(c)+2 > len(g.offs) {
-		room := len(g.offs) + len(g.offs)/2
-		g.offs, g.first = make([]uint32, room), make([]uint32, room-1)
-		copy(g.offs, st.offs)
-		copy(g.first, st.first)
+		g.setRoom(len(g.offs)+len(g.offs)/2, c)
 	}
 	if int(c) >= len(g.table)*3/4 {
-		g.table = make([]atomic.Uint32, 2*len(st.table))
-		mask := uint32(len(g.table) - 1)
-		for code := uint32(1); code < c; code++ {
-			i := uint32(xxhash.Sum64(st.get(code)))
-			for g.table[i&mask].Load() != 0 {
-				i++
-			}
-			g.table[i&mask].Store(code)
-		}
+		g.setTable(2*len(st.table), c)
 	}
 	return &g
+}
+
+// setRoom makes room for so many offsets; codes below c are taken.
+func (st *valState) setRoom(room int, c uint32) {
+	offs, first := make([]uint32, room), make([]uint32, room-1)
+	copy(offs, st.offs[:c+1])
+	copy(first, st.first[:c])
+	st.offs, st.first = offs, first
+}
+
+// setTable makes a table with so many slots for the codes below c.
+func (st *valState) setTable(size int, c uint32) {
+	st.table, st.mark = make([]atomic.Uint32, size), hashMark
+	if size > 1<<24 { // codes get longer than 24 bits
+		st.mark = 0
+	}
+	for code := uint32(1); code < c; code++ {
+		st.enter(uint32(xxhash.Sum64(st.get(code))), code)
+	}
+}
+
+// scarce says that the next value makes the table grow. The writer's.
+func (v *values) scarce() bool { return int(v.n.Load()) >= len(v.state.Load().table)*3/4 }
+
+// reserve makes room for more values as long as those that are there, so that they come without the table being made anew
+// time and again. One writer.
+func (v *values) reserve(more int) {
+	c := v.n.Load()
+	st := *v.state.Load()
+	size := len(st.table)
+	for size*3/4 <= int(c)+more {
+		size *= 2
+	}
+	end := int(st.offs[c])
+	data := make([]byte, end+end/int(c)*more)
+	copy(data, st.data[:end])
+	st.data = data
+	st.setRoom(int(c)+more+2, c)
+	st.setTable(size, c)
+	v.state.Store(&st)
+}
+
+// trim gives back room that reserve made and that was not needed. One writer.
+func (v *values) trim() {
+	c := v.n.Load()
+	st := *v.state.Load()
+	end := int(st.offs[c])
+	if len(st.offs) < 2*int(c) && len(st.data) < 2*end {
+		return
+	}
+	st.data = append(make([]byte, 0, end), st.data[:end]...)
+	st.setRoom(int(c)+2, c)
+	size := len(st.table)
+	for size/2*3/4 > int(c) {
+		size /= 2
+	}
+	if size < len(st.table) {
+		st.setTable(size, c)
+	}
+	v.state.Store(&st)
 }
 
 // visible returns the dictionary and the number of its codes, 0 included, that sets below n have.

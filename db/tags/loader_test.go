@@ -11,29 +11,85 @@ import (
 	"testing"
 )
 
-// A loaded store is the one that was stored: ids, encodings, and what it takes.
+// load gives the sets of a view to a loader, set after set or key after key.
+func load(t *testing.T, l *Loader, v *View, from, to uint32, byKey bool) error {
+	t.Helper()
+	if byKey {
+		return v.Columns(from, to, 700, func(c *Column) error {
+			no, err := l.Key([]byte(c.Key))
+			for i, code := range c.Codes {
+				if err == nil {
+					c.Codes[i], err = l.Value(no, c.Data[c.Offs[code]:c.Offs[code+1]], uint32(c.IDs[i]))
+				}
+			}
+			if err != nil {
+				return err
+			}
+			return l.Add(no, c.IDs, c.Codes)
+		})
+	}
+	var err error
+	for id := from; id < to && err == nil; id++ {
+		v.Each(id, func(key, value string) {
+			if err == nil {
+				err = loadPair(l, id, key, value)
+			}
+		})
+	}
+	return err
+}
+
+func loadPair(l *Loader, id uint32, key, value string) error {
+	no, err := l.Key([]byte(key))
+	if err != nil {
+		return err
+	}
+	code, err := l.Value(no, []byte(value), id)
+	if err != nil {
+		return err
+	}
+	return l.Add(no, []int64{int64(id)}, []uint32{code})
+}
+
+// A loaded store is the one that was stored: ids, encodings, and what it takes, however many files there were.
 func TestLoaderEqualsIntern(t *testing.T) {
 	s, model := fill(t, 9000)
 	v := s.View()
-	again := New(Limits{})
-	l := again.NewLoader()
-	for id := uint32(1); int(id) < s.Len(); id++ {
-		var refs []Ref
-		v.Each(id, func(key, value string) {
-			ref, err := l.Pair([]byte(key), []byte(value))
-			if err != nil {
-				t.Fatal(err)
+	for _, ends := range [][]uint32{{9001}, {1, 9001}, {2, 4095, 4096, 4097, 8200, 9001}} {
+		for _, byKey := range []bool{true, false} {
+			again := New(Limits{NowNanos: func() int64 { return 1e18 }})
+			from := uint32(1)
+			for _, to := range ends {
+				l, err := again.NewLoader(from, to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := load(t, l, v, from, to, byKey); err != nil {
+					t.Fatal(err)
+				}
+				if err := l.Finish(); err != nil {
+					t.Fatal(err)
+				}
+				from = to
 			}
-			refs = append(refs, ref)
-		})
-		if err := l.Add(id, refs); err != nil {
-			t.Fatal(err)
+			sameStore(t, s, again, model)
 		}
 	}
-	w := again.View()
-	for id := range model {
-		if a, b := v.Set(uint32(id)), w.Set(uint32(id)); !bytes.Equal(a, b) {
+}
+
+func sameStore(t *testing.T, s, again *Store, model []map[string]string) {
+	t.Helper()
+	v, w := s.View(), again.View()
+	if v.Len() != w.Len() {
+		t.Fatalf("%d sets, loaded %d", v.Len(), w.Len())
+	}
+	for id := range v.Len() {
+		a, b := v.Set(uint32(id)), w.Set(uint32(id))
+		if !bytes.Equal(a, b) {
 			t.Fatalf("set %d is %q, loaded %q", id, print(a), print(b))
+		}
+		if got, ok := again.Lookup(a); !ok || int(got) != id {
+			t.Fatalf("set %d is found as %d %v", id, got, ok)
 		}
 	}
 	for _, key := range []string{"region", "series", "late", "rare-3"} {
@@ -42,23 +98,16 @@ func TestLoaderEqualsIntern(t *testing.T) {
 	if a, b := s.Stats().Bytes, again.Stats().Bytes; a != b {
 		t.Errorf("%d bytes, loaded %d: refusal would differ", a, b)
 	}
-	enc := set("pod", "new")
-	a, _, _ := s.Intern(enc)
-	b, _, err := again.Intern(enc)
-	if a != b || err != nil {
-		t.Errorf("next id %d, loaded %d %v", a, b, err)
+	if got := w.Cardinality(1)[0].NewValues; got != 0 {
+		t.Errorf("%v new values a minute of what was only loaded", got)
+	}
+	id, _, err := again.Intern(set("pod", "new"))
+	if err != nil || int(id) != v.Len() {
+		t.Errorf("next id %d %v, want %d", id, err, v.Len())
 	}
 }
 
 func TestLoaderRefuses(t *testing.T) {
-	pairs := func(l *Loader, kv ...string) (refs []Ref, err error) {
-		for i := 0; i < len(kv) && err == nil; i += 2 {
-			var r Ref
-			r, err = l.Pair([]byte(kv[i]), []byte(kv[i+1]))
-			refs = append(refs, r)
-		}
-		return refs, err
-	}
 	long := strings.Repeat("v", MaxValueBytes)
 	var wide, huge []string
 	for i := range MaxKeys + 1 {
@@ -74,10 +123,11 @@ func TestLoaderRefuses(t *testing.T) {
 	}{
 		{2, []string{"a", "2"}, nil},
 		{3, []string{"a", "2"}, ErrOrder},
+		{1, []string{"a", "2"}, ErrOrder},
 		{2, []string{"a", "1"}, ErrDuplicate},
 		{2, nil, ErrDuplicate},
 		{2, []string{"b", "1", "a", "1"}, ErrMalformed},
-		{2, []string{"a", "1", "a", "2"}, ErrMalformed},
+		{2, []string{"a", "1", "a", "2"}, ErrOrder},
 		{2, []string{"a", ""}, ErrMalformed},
 		{2, []string{"", "a"}, ErrMalformed},
 		{2, []string{"a", "\xff"}, ErrNotUTF8},
@@ -87,19 +137,27 @@ func TestLoaderRefuses(t *testing.T) {
 		{2, huge, ErrSetTooLong},
 		{2, huge[:len(huge)-2], nil},
 	} {
-		l := New(Limits{}).NewLoader()
-		refs, err := pairs(l, "a", "1")
+		l, err := New(Limits{}).NewLoader(1, 3)
 		if err == nil {
-			err = l.Add(1, refs)
+			err = loadPair(l, 1, "a", "1")
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if refs, err = pairs(l, c.kv...); err == nil {
-			err = l.Add(c.id, refs)
+		for i := 0; i < len(c.kv) && err == nil; i += 2 {
+			err = loadPair(l, c.id, c.kv[i], c.kv[i+1])
+		}
+		if err == nil {
+			err = l.Finish()
 		}
 		if !errors.Is(err, c.want) {
 			t.Errorf("%d %.40q: %v, want %v", c.id, c.kv, err, c.want)
+		}
+	}
+	s := New(Limits{})
+	for _, c := range [][2]uint32{{0, 1}, {2, 3}, {1, 0}} {
+		if _, err := s.NewLoader(c[0], c[1]); !errors.Is(err, ErrOrder) {
+			t.Errorf("loader of %v: %v", c, err)
 		}
 	}
 }
@@ -203,6 +261,54 @@ func TestShapes(t *testing.T) {
 	for _, enc := range []string{"\x01", "\x02k0\x00", "\x02k0\x010\x02k0\x010", "\x00\x00", "\x02k1\x010\x02k0\x010"} {
 		if id, ok := s.Lookup([]byte(enc)); ok {
 			t.Errorf("%q is %d", enc, id)
+		}
+	}
+}
+
+// A file whose first sets have new values each, and whose others do not, leaves no more room behind than it needs.
+func TestLoaderGivesRoomBack(t *testing.T) {
+	const fresh, all = 30_000, 120_000
+	s := New(Limits{})
+	l, err := s.NewLoader(1, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod, _ := l.Key([]byte("pod"))
+	var ids []int64
+	var codes []uint32
+	for id := uint32(1); id < all; id++ {
+		code, err := l.Value(pod, fmt.Appendf(nil, "pod-%08d", id%fresh), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids, codes = append(ids, int64(id)), append(codes, code)
+	}
+	if err := l.Add(pod, ids, codes); err != nil {
+		t.Fatal(err)
+	}
+	series, _ := l.Key([]byte("series"))
+	for i, id := range ids {
+		if codes[i], err = l.Value(series, fmt.Appendf(nil, "%d", id), uint32(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(l.Add(series, ids, codes), l.Finish()); err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range *s.list.Load() {
+		st, n := k.values.state.Load(), int(k.values.n.Load())
+		if len(st.offs) > 2*n || len(st.data) > 2*int(st.offs[n]) || len(st.table) > 3*n {
+			t.Errorf("%s: %d values, room for %d, %d slots", k.name, n, len(st.offs), len(st.table))
+		}
+	}
+	v := s.View()
+	for id := uint32(1); id < all; id += 997 {
+		enc := v.Set(id)
+		if want := set("pod", fmt.Sprintf("pod-%08d", id%fresh), "series", fmt.Sprint(id)); !bytes.Equal(enc, want) {
+			t.Fatalf("set %d is %s, want %s", id, print(enc), print(want))
+		}
+		if got, ok := s.Lookup(enc); !ok || got != id {
+			t.Fatalf("set %d is found as %d", id, got)
 		}
 	}
 }

@@ -108,5 +108,13 @@ func (r *recent) fit(n int) {
 	r.lines.Store(&lines)
 }
 
+// fitAll is fit until there is room.
+func (r *recent) fitAll(n int) {
+	for was := int64(0); r.bytes() > was; {
+		was = r.bytes()
+		r.fit(n)
+	}
+}
+
 // bytes is what it takes.
 func (r *recent) bytes() int64 { return int64(len(*r.lines.Load())) * lineBytes }
