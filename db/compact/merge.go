@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/pred"
@@ -26,7 +27,7 @@ type MergeOptions struct {
 	// Segment are the options of the output. Sorted is set as the inputs have it, and MinIndex and MaxIndex too when both are 0: to those of
 	// the inputs. Level is the caller's.
 	Segment segment.Options
-	// MemoryBytes bounds the decoded rows held at a time, of all inputs together; default 256 MiB. What the output's
+	// MemoryBytes bounds what is held of the rows at a time, of all inputs together; default 256 MiB. What the output's
 	// writer holds (one row group, encoded) comes on top.
 	MemoryBytes int64
 	// Limit, when not nil, is called with the number of bytes read since the last call and may wait, to bound the rate;
@@ -34,10 +35,15 @@ type MergeOptions struct {
 	Limit func(ctx context.Context, bytes int64) error
 }
 
+// maxWindow is the number of rows that are ordered and written at a time, if memory allows: with more a page is seldom read
+// for two windows, and text is looked up once for more rows.
+const maxWindow = 1 << 20
+
 // Merge writes the rows of all inputs in the table's order to a new segment at path out; rows with equal keys are in the
 // order of the inputs, and where the table has partial rows (schema.Table.Partial) they become one. The inputs are sorted
-// segments of one table; where some are Late, the output is in their order. It holds one page of rows of each input at a time,
-// twice. The file is synced; the caller moves it to its place. When Merge fails or ctx is cancelled no file is left.
+// segments of one table; where some are Late, the output is in their order. The order of up to a million rows is made from
+// their sort columns; then one column after the other is read and written. The file is synced; the caller moves it to its
+// place. When Merge fails or ctx is cancelled no file is left.
 func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o MergeOptions) (segment.Info, error) {
 	if len(in) == 0 {
 		return segment.Info{}, errors.New("merge of no segments")
@@ -45,7 +51,7 @@ func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o M
 	if o.MemoryBytes == 0 {
 		o.MemoryBytes = 256 << 20
 	}
-	m := merge{ctx: ctx, table: in[0].Table(), limit: o.Limit}
+	m := merge{ctx: ctx, table: in[0].Table(), limit: o.Limit, memory: o.MemoryBytes}
 	if err := m.open(in, &o); err != nil {
 		return segment.Info{}, err
 	}
@@ -53,15 +59,13 @@ func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o M
 	if err != nil {
 		return segment.Info{}, err
 	}
-	m.out = w.Append
-	var c *collapser
+	m.out = w
 	if m.table.Partial {
-		c = newCollapser(m.table, w)
-		m.out = c.append
+		m.collapse = newCollapser(m.table, w)
 	}
 	err = m.run()
-	if err == nil && c != nil {
-		err = c.end()
+	if err == nil && m.collapse != nil {
+		err = m.collapse.end()
 	}
 	if err != nil {
 		w.Abort()
@@ -71,32 +75,25 @@ func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o M
 }
 
 type merge struct {
-	ctx    context.Context
-	table  *schema.Table
-	order  *schema.Table // table, or with late segments its DayMajor
-	limit  func(ctx context.Context, bytes int64) error
-	inputs []*input
-	window window
-	out    func(b *batch.Batch, order []int32) error // takes the rows in their order
-	stats  pred.Stats
-	told   int64 // bytes that limit was told of
-}
-
-// input is one segment with the page of rows it has come to.
-type input struct {
-	r     *segment.Reader
-	req   *pred.Request
-	units []segment.Unit // still to be read
-	s     segment.Scratch
-	rows  batch.Batch
-	pos   int // first row of rows that is not written yet
+	ctx      context.Context
+	table    *schema.Table
+	order    *schema.Table // table, or with late segments its DayMajor
+	limit    func(ctx context.Context, bytes int64) error
+	memory   int64
+	rowBytes int64 // of a row in the window, without its text
+	inputs   []*input
+	keys     keys
+	scratch  segment.Scratch
+	window   window
+	out      *segment.Writer
+	collapse *collapser // of partial rows
+	rows     int        // loaded and not written, of all inputs
+	bytes    int64      // what they take
+	stats    pred.Stats
+	told     int64 // bytes that limit was told of
 }
 
 func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
-	all := make([]int, len(m.table.Columns))
-	for i := range all {
-		all[i] = i
-	}
 	first := o.Segment.MinIndex == 0 && o.Segment.MaxIndex == 0
 	m.order = m.table
 	for _, r := range in {
@@ -104,6 +101,8 @@ func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
 			m.order = DayMajor(m.table)
 		}
 	}
+	m.keys.init(m.order, &m.stats)
+	m.rowBytes = rowBytes(m.order, m.keys.req.Columns)
 	need := int64(0)
 	for _, r := range in {
 		info := r.Info()
@@ -119,13 +118,13 @@ func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
 			}
 			o.Segment.MaxIndex = max(o.Segment.MaxIndex, info.MaxIndex)
 		}
-		x := &input{r: r, req: &pred.Request{Table: m.table, Columns: all, From: pred.MinTime, To: pred.MaxTime, Stats: &m.stats}}
-		x.units = r.Units(x.req)
+		x := &input{r: r, units: r.Units(&m.keys.req), group: -1}
+		x.units = slices.DeleteFunc(x.units, func(u segment.Unit) bool { return u.Rows == 0 })
 		var page int64
 		for _, u := range x.units {
-			page = max(page, r.UnitBytes(u))
+			page = max(page, m.cost(x, u, -1))
 		}
-		need += 2 * page // once as read, once in the window
+		need += page
 		m.inputs = append(m.inputs, x)
 	}
 	if need > o.MemoryBytes {
@@ -135,10 +134,35 @@ func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
 	return nil
 }
 
+// rowBytes is about what a row of a window takes: its sort columns twice, their packed keys, what merging them takes, codes
+// of all text, and one other column. Partial rows have all columns twice.
+func rowBytes(t *schema.Table, keys []int) int64 {
+	n := int64(8*len(t.Sort) + 64)
+	for _, c := range keys {
+		n += 2 * width(t, c)
+	}
+	for c := range t.Columns {
+		if t.Partial {
+			n += 2 * width(t, c)
+		} else if t.Columns[c].Type.Physical() == schema.Code {
+			n += width(t, c)
+		}
+	}
+	return n
+}
+
+func width(t *schema.Table, column int) int64 {
+	switch t.Columns[column].Type.Physical() {
+	case schema.Code, schema.ID:
+		return 4
+	}
+	return 8
+}
+
 // run writes window after window: the rows of all inputs up to where the next row can only come from a page that is not
-// read yet.
+// loaded yet, and of them no more than the row group in hand takes.
 func (m *merge) run() error {
-	m.window.init(m.order)
+	m.window.init(m)
 	for {
 		if err := m.fill(); err != nil {
 			return err
@@ -147,51 +171,111 @@ func (m *merge) run() error {
 			return nil
 		}
 		parts := m.cut()
-		if len(parts) == 1 {
-			b, order := &parts[0].in.rows, span(parts[0].from, parts[0].to)
-			if len(order) == b.N {
-				order = nil
-			}
-			if err := m.out(b, order); err != nil {
-				return err
-			}
-			continue
-		}
-		b, ends := m.window.join(parts)
-		if err := m.out(b, segment.MergeOrder(b, ends)); err != nil {
+		b, order, err := m.ordered(parts)
+		if err != nil {
 			return err
 		}
+		if m.collapse != nil {
+			err = m.window.collapse(parts, order)
+		} else {
+			if room := m.out.Room(); b.N > room {
+				if order, err = m.shorten(parts, order, room); err != nil {
+					return err
+				}
+			}
+			err = m.window.write(parts, order)
+		}
+		if err != nil {
+			return err
+		}
+		for _, p := range parts {
+			m.written(p.in, p.rows)
+		}
 	}
 }
 
-func span(from, to int) []int32 {
-	rows := make([]int32, to-from)
-	for i := range rows {
-		rows[i] = int32(from + i)
+// ordered is the sort columns of the parts, one part after another, and the order of their rows; nil when they are in it.
+func (m *merge) ordered(parts []part) (*batch.Batch, []int32, error) {
+	b, ends, err := m.window.join(parts)
+	if err != nil || len(parts) == 1 {
+		return b, nil, err
 	}
-	return rows
+	return b, segment.MergeOrder(b, ends), nil
 }
 
-// fill reads the next page of every input that has none, and drops inputs that are at their end.
+// shorten leaves of the window the first rows in its order, which of each part are the first, too.
+func (m *merge) shorten(parts []part, order []int32, rows int) ([]int32, error) {
+	if order == nil {
+		parts[0].rows = rows
+		_, _, err := m.window.join(parts)
+		return nil, err
+	}
+	owner := make([]uint32, 0, len(order))
+	for i, p := range parts {
+		for range p.rows {
+			owner = append(owner, uint32(i))
+		}
+	}
+	order = order[:rows]
+	counts, shift := make([]int, len(parts)), make([]int32, len(parts))
+	for _, r := range order {
+		counts[owner[r]]++
+	}
+	for i, n := range counts[:len(parts)-1] {
+		shift[i+1] = shift[i] + int32(parts[i].rows-n)
+	}
+	for i, n := range counts {
+		parts[i].rows = n
+	}
+	for i, r := range order {
+		order[i] = r - shift[owner[r]]
+	}
+	_, _, err := m.window.join(parts)
+	return order, err
+}
+
+// fill loads a page of every input that has none, then, as far as memory allows, pages of the input that bounds what can be
+// written. It drops inputs that are at their end.
 func (m *merge) fill() error {
-	if err := m.ctx.Err(); err != nil {
-		return err
-	}
 	left := m.inputs[:0]
 	for _, x := range m.inputs {
-		runtime.Gosched() // writers that wait to be acknowledged go first
-		for x.pos == x.rows.N && len(x.units) > 0 {
-			if err := x.r.Read(m.ctx, x.units[0], x.req, &x.s, &x.rows); err != nil {
+		x.group = -1 // the window has its dictionaries anew
+		for x.rows == 0 && x.more() {
+			if err := m.load(x); err != nil {
 				return err
 			}
-			x.units, x.pos, x.rows.Table = x.units[1:], 0, m.order
 		}
-		if x.pos < x.rows.N {
+		if x.rows > 0 {
 			left = append(left, x)
 		}
 	}
 	clear(m.inputs[len(left):])
 	m.inputs = left
+	for {
+		if err := m.pause(); err != nil {
+			return err
+		}
+		i := m.bounding()
+		if i < 0 {
+			return nil
+		}
+		x := m.inputs[i]
+		u := x.units[x.next]
+		if m.rows+int(u.Rows) > maxWindow || m.bytes+m.cost(x, u, x.group) > m.memory {
+			return nil
+		}
+		if err := m.load(x); err != nil {
+			return err
+		}
+	}
+}
+
+// pause lets writers that wait to be acknowledged go first, and tells the limit what was read.
+func (m *merge) pause() error {
+	runtime.Gosched()
+	if err := m.ctx.Err(); err != nil {
+		return err
+	}
 	if m.limit == nil {
 		return nil
 	}
@@ -204,52 +288,11 @@ func (m *merge) fill() error {
 	return m.limit(m.ctx, n)
 }
 
-// part is some rows of an input's page.
-type part struct {
-	in       *input
-	from, to int
-}
-
-// cut takes from every input the rows that can be written now. The page whose last row is the smallest ends the window:
-// all it holds goes. Of inputs before it also rows equal to that last one go; of those after it only smaller ones,
-// because its input may have more such rows, and they come first.
-func (m *merge) cut() (parts []part) {
-	least := 0
-	for i := 1; i < len(m.inputs); i++ {
-		a, b := &m.inputs[i].rows, &m.inputs[least].rows
-		if segment.CompareRows(a, int32(a.N-1), b, int32(b.N-1)) < 0 {
-			least = i
-		}
+// span is the numbers from to to.
+func span(from, to int) []int32 {
+	rows := make([]int32, to-from)
+	for i := range rows {
+		rows[i] = int32(from + i)
 	}
-	end := &m.inputs[least].rows
-	for i, x := range m.inputs {
-		to := x.rows.N
-		if i != least {
-			bound := 0 // rows comparing below it go
-			if i < least {
-				bound = 1
-			}
-			to = searchRows(x, func(row int32) bool {
-				return segment.CompareRows(&x.rows, row, end, int32(end.N-1)) < bound
-			})
-		}
-		if to > x.pos {
-			parts = append(parts, part{x, x.pos, to})
-			x.pos = to
-		}
-	}
-	return parts
-}
-
-// searchRows is the first row from pos on for which before does not hold; it holds for a prefix.
-func searchRows(x *input, before func(row int32) bool) int {
-	lo, hi := x.pos, x.rows.N
-	for lo < hi {
-		if mid := (lo + hi) / 2; before(int32(mid)) {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo
+	return rows
 }

@@ -156,8 +156,9 @@ func TestMergeIsSortedUnion(t *testing.T) {
 		slices.SortStableFunc(want, func(x, y row) int { return segment.CompareRows(x.b, x.i, y.b, y.i) })
 		bytes := int64(0)
 		info, err := Merge(context.Background(), fs, in, "out", MergeOptions{
-			Segment: segment.Options{PageRows: 128, RowGroupRows: 512, Level: 1},
-			Limit:   func(_ context.Context, n int64) error { bytes += n; return nil },
+			Segment:     segment.Options{PageRows: 128, RowGroupRows: 512, Level: 1},
+			MemoryBytes: int64(seed%2) << 20, // windows of a few pages, or of all rows
+			Limit:       func(_ context.Context, n int64) error { bytes += n; return nil },
 		})
 		if err != nil {
 			t.Fatal(err)
