@@ -67,11 +67,13 @@ type DB struct {
 
 	failed   atomic.Pointer[error] // why the database is read-only
 	counts   counters
-	scratch  sync.Pool       // of *writeScratch
 	flushes  chan chan error // requests to the flusher
 	flushed  chan struct{}   // closed when the flusher has ended
 	kick     chan struct{}   // a head was sealed
 	compact  chan struct{}   // segments came
+	merged   chan struct{}   // a merge ended
+	merging  atomic.Bool     // one runs
+	backlog  atomic.Int64    // segments that are due to be merged (compact.Backlog)
 	backfill chan struct{}   // a rollup came
 	damaged  chan damage
 	stop     context.CancelFunc
@@ -98,8 +100,7 @@ func Open(dir string, opts ...func(*Options)) (*DB, error) {
 	}
 	o.ensureDefaults()
 	d := &DB{
-		scratch: sync.Pool{New: func() any { return new(writeScratch) }},
-		dir:     dir, fs: o.FS, opts: o,
+		dir: dir, fs: o.FS, opts: o,
 		tags:     tags.New(o.tagLimits()),
 		cache:    segment.NewCache(max(o.CacheBytes, 0)),
 		segments: map[*schema.Table][]*segmentRef{},
@@ -107,6 +108,7 @@ func Open(dir string, opts ...func(*Options)) (*DB, error) {
 		flushes:  make(chan chan error),
 		kick:     make(chan struct{}, 1),
 		compact:  make(chan struct{}, 1),
+		merged:   make(chan struct{}, 1),
 		backfill: make(chan struct{}, 1),
 		damaged:  make(chan damage, 64),
 		active:   head.New(),

@@ -37,6 +37,7 @@ func (d *DB) flusher(ctx context.Context) {
 			reply <- d.flushAll()
 			continue
 		case <-d.kick:
+		case <-d.merged: // flushing may have waited for it
 		case <-retry.C:
 		case <-tick.C:
 			d.mu.RLock()
@@ -46,7 +47,7 @@ func (d *DB) flusher(ctx context.Context) {
 				d.seal()
 			}
 		}
-		if err := d.flushSealed(); err != nil {
+		if err := d.flushSealed(true); err != nil {
 			d.backgroundError("flush", err)
 			retry.Reset(flushRetry)
 		}
@@ -76,11 +77,16 @@ func (d *DB) Flush(ctx context.Context) error {
 
 func (d *DB) flushAll() error {
 	d.seal()
-	return d.flushSealed()
+	return d.flushSealed(false)
 }
 
-func (d *DB) flushSealed() error {
+// flushSealed flushes the sealed heads; where it is paced, not while merges are behind: then a merge that ends goes on with it,
+// and writers wait when unflushed rows reach their bound.
+func (d *DB) flushSealed(paced bool) error {
 	for {
+		if paced && d.mergesBehind() {
+			return nil
+		}
 		d.mu.RLock()
 		n := len(d.sealed)
 		d.mu.RUnlock()
@@ -102,6 +108,7 @@ func (d *DB) flushOldest() error {
 	stats := h.Stats()
 	d.commitMu.Lock()
 	added, err := d.flushHead(h, stats)
+	d.noteBacklog(d.candidates())
 	d.commitMu.Unlock()
 	if err != nil {
 		return fmt.Errorf("flush records %d to %d: %w", stats.First, stats.Last, err)

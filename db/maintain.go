@@ -111,7 +111,7 @@ func (d *DB) candidates() []compact.Segment {
 			out = append(out, compact.Segment{
 				ID: m.Path, Table: m.Table, Resolution: t.Resolution, Level: m.Level, Rows: m.Rows, Bytes: m.Bytes,
 				MinTime: m.MinTime, MaxTime: m.MaxTime, MinIndex: m.MinIndex, MaxIndex: m.MaxIndex, WrittenNanos: m.Written,
-				Busy: waiting[m.Path], Older: s.reader.Info().Order != s.table.Order,
+				Busy: waiting[m.Path],
 			})
 		}
 	}
@@ -144,15 +144,18 @@ func (d *DB) replaceSegments(drop []segmentMeta, add []*segmentRef, files []stri
 func (d *DB) compactOnce(ctx context.Context) (bool, error) {
 	d.compactMu.Lock()
 	defer d.compactMu.Unlock()
+	defer d.mergeEnded()
 	var o compact.Options
 	for {
 		d.commitMu.Lock()
 		segments := d.candidates()
+		d.noteBacklog(segments)
 		d.commitMu.Unlock()
 		job := compact.Pick(segments, d.opts.Now().UnixNano(), o)
 		if job == nil {
 			return false, nil
 		}
+		d.merging.Store(true)
 		err := d.merge(ctx, job)
 		if errors.Is(err, compact.ErrMemory) && len(job.Inputs) > 2 { // fewer at a time
 			o.MinFiles = max(len(job.Inputs)/2, 2)
@@ -164,6 +167,36 @@ func (d *DB) compactOnce(ctx context.Context) (bool, error) {
 		}
 		return true, nil
 	}
+}
+
+// noteBacklog counts the segments that are due to be merged. The caller holds commitMu, so that counts come in order.
+func (d *DB) noteBacklog(segments []compact.Segment) {
+	d.backlog.Store(int64(compact.Backlog(segments, compact.Options{})))
+}
+
+// mergeEnded counts anew and lets the flusher go on.
+func (d *DB) mergeEnded() {
+	if !d.merging.Swap(false) {
+		return
+	}
+	d.commitMu.Lock()
+	d.noteBacklog(d.candidates())
+	d.commitMu.Unlock()
+	select {
+	case d.merged <- struct{}{}:
+	default:
+	}
+}
+
+// mergesBehind says that so many segments are due to be merged that no more should come: while a merge runs, which will
+// make them fewer. One that fails holds nothing up.
+func (d *DB) mergesBehind() bool {
+	return d.opts.MaxUnmerged > 0 && d.merging.Load() && d.backlog.Load() >= int64(d.opts.MaxUnmerged)
+}
+
+// mergesUrgent says that merges should have their share of the cores, though flushes and writers wait.
+func (d *DB) mergesUrgent() bool {
+	return d.opts.MaxUnmerged > 0 && 2*d.backlog.Load() >= int64(d.opts.MaxUnmerged)
 }
 
 // merge runs a job. Segments are only added and taken away by whoever holds commitMu; merging itself runs without it, on
@@ -184,7 +217,7 @@ func (d *DB) merge(ctx context.Context, job *compact.Job) error {
 	drop := make([]segmentMeta, len(in))
 	var written int64
 	o := segment.Options{PageRows: d.opts.PageRows, Portable: d.opts.Portable, Sorted: true, Level: job.Level,
-		MinIndex: job.MinIndex, MaxIndex: job.MaxIndex}
+		MinIndex: job.MinIndex, MaxIndex: job.MaxIndex, Urgent: d.mergesUrgent}
 	for i, s := range in {
 		readers[i], drop[i] = s.reader, s.meta
 		written = max(written, s.meta.Written)

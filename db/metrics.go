@@ -39,6 +39,8 @@ type Metrics struct {
 	HeadRows, HeadBytes int64
 	// Segments, SegmentRows and SegmentBytes are what is.
 	Segments, SegmentRows, SegmentBytes int64
+	// Unmerged is the number of segments that are due to be merged (Options.MaxUnmerged).
+	Unmerged int64
 	// TagRefused is the rows of Refused["tag_limit"] by the limit that their tag sets would have passed: "sets", "bytes",
 	// "keys", "values" (Options.MaxTagSets and the next).
 	TagRefused map[string]int64
@@ -118,6 +120,7 @@ func (d *DB) Metrics() Metrics {
 		ScrubRounds: c.scrubRounds.Load(), ScrubProblems: c.scrubProblems.Load(),
 	}
 	m.RollupRows, m.RollupPartials = c.rollupRows.Load(), c.rollupPartials.Load()
+	m.Unmerged = d.backlog.Load()
 	m.BackfilledSegments = c.backfilledSegments.Load()
 	d.mu.RLock()
 	defer d.mu.RUnlock()

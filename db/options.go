@@ -34,10 +34,13 @@ type Options struct {
 	// table flows, at most about 1 KiB of a wide table) and the size of the segments it makes. Default 524288, which is a
 	// head of HeadBytes or a little less: larger segments are merged fewer times.
 	FlushRows int
-	// MergeBytes bounds the decoded rows that a merge holds, of all inputs together. Where a page of each does not fit,
-	// fewer are merged at a time. Default 256 MiB.
+	// MergeBytes bounds what a merge holds of rows, of all inputs together (some 250 bytes a row of the table flows, of up to a
+	// million). Where a page of each does not fit, fewer are merged at a time. Default 256 MiB.
 	MergeBytes int64
-	// PageRows is the number of rows in a page of a segment: 64 to 65536. A merge holds two pages of each input. Default 16384.
+	// MaxUnmerged is the number of segments due to be merged at which flushes wait for merges, and so writers, when unflushed
+	// rows reach MemoryBytes; from half of it on merges do not yield to writers any more. Default 32; negative: no bound.
+	MaxUnmerged int
+	// PageRows is the number of rows in a page of a segment: 64 to 65536. A merge holds a page of each input at least. Default 16384.
 	PageRows int
 	// Portable has segments leave out BYTE_STREAM_SPLIT, which older readers of Parquet do not know (arrow/go v15, Spark's
 	// vectorised reader). They are some 15 % larger then. Segments that are there stay as they are until they are merged.
@@ -111,6 +114,7 @@ func (o *Options) ensureDefaults() {
 	def(&o.MaxWait, 5*time.Second)
 	def(&o.FlushRows, defaultFlush)
 	def(&o.MergeBytes, 256<<20)
+	def(&o.MaxUnmerged, 32)
 	def(&o.CacheBytes, 64<<20)
 	def(&o.MaxTagSets, 10_000_000)
 	def(&o.MaxTagBytes, 3<<29)

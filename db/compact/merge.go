@@ -16,7 +16,7 @@ import (
 
 // Errors of Merge.
 var (
-	// ErrUnsorted is returned when an input does not say that its rows are in the table's order, as it is now.
+	// ErrUnsorted is returned when an input does not say that its rows are in the table's order, or in one that it had.
 	ErrUnsorted = errors.New("segment is not sorted")
 	// ErrMemory is returned when one page of every input does not fit into MergeOptions.MemoryBytes.
 	ErrMemory = errors.New("merge needs more memory than its budget")
@@ -41,7 +41,8 @@ const maxWindow = 1 << 20
 
 // Merge writes the rows of all inputs in the table's order to a new segment at path out; rows with equal keys are in the
 // order of the inputs, and where the table has partial rows (schema.Table.Partial) they become one. The inputs are sorted
-// segments of one table; where some are Late, the output is in their order. The order of up to a million rows is made from
+// segments of one table; where some are Late, the output is in their order. Those in an order that the table no longer has
+// are sorted first, into files beside out. The order of up to a million rows is made from
 // their sort columns; then one column after the other is read and written. The file is synced; the caller moves it to its
 // place. When Merge fails or ctx is cancelled no file is left.
 func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o MergeOptions) (segment.Info, error) {
@@ -51,7 +52,13 @@ func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o M
 	if o.MemoryBytes == 0 {
 		o.MemoryBytes = 256 << 20
 	}
-	m := merge{ctx: ctx, table: in[0].Table(), limit: o.Limit, memory: o.MemoryBytes}
+	m := merge{ctx: ctx, table: in[0].Table(), limit: o.Limit, memory: o.MemoryBytes, urgent: o.Segment.Urgent}
+	m.sortAs(in)
+	in, end, err := m.resorted(fs, in, out, o.Segment.PageRows)
+	defer end()
+	if err != nil {
+		return segment.Info{}, fmt.Errorf("merge into %s: %w", out, err)
+	}
 	if err := m.open(in, &o); err != nil {
 		return segment.Info{}, err
 	}
@@ -79,6 +86,7 @@ type merge struct {
 	table    *schema.Table
 	order    *schema.Table // table, or with late segments its DayMajor
 	limit    func(ctx context.Context, bytes int64) error
+	urgent   func() bool // may be nil
 	memory   int64
 	rowBytes int64 // of a row in the window, without its text
 	inputs   []*input
@@ -93,14 +101,18 @@ type merge struct {
 	told     int64 // bytes that limit was told of
 }
 
-func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
-	first := o.Segment.MinIndex == 0 && o.Segment.MaxIndex == 0
+// sortAs settles the order of the output.
+func (m *merge) sortAs(in []*segment.Reader) {
 	m.order = m.table
 	for _, r := range in {
 		if info := r.Info(); Late(info.MinTime, info.MaxTime) {
 			m.order = DayMajor(m.table)
 		}
 	}
+}
+
+func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
+	first := o.Segment.MinIndex == 0 && o.Segment.MaxIndex == 0
 	m.keys.init(m.order, &m.stats)
 	m.rowBytes = rowBytes(m.order, m.keys.req.Columns)
 	need := int64(0)
@@ -109,7 +121,7 @@ func (m *merge) open(in []*segment.Reader, o *MergeOptions) error {
 		if r.Table() != m.table {
 			return fmt.Errorf("merge segment %s: it was opened with another definition of table %s", info.Path, r.Table().Name)
 		}
-		if info.Rows > 0 && (info.Order != m.table.Order || !info.Sorted && !Late(info.MinTime, info.MaxTime)) {
+		if info.Rows > 0 && !info.Sorted && !Late(info.MinTime, info.MaxTime) {
 			return fmt.Errorf("merge segment %s: %w", info.Path, ErrUnsorted)
 		}
 		if first {
@@ -272,7 +284,9 @@ func (m *merge) fill() error {
 
 // pause lets writers that wait to be acknowledged go first, and tells the limit what was read.
 func (m *merge) pause() error {
-	runtime.Gosched()
+	if m.urgent == nil || !m.urgent() {
+		runtime.Gosched()
+	}
 	if err := m.ctx.Err(); err != nil {
 		return err
 	}

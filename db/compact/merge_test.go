@@ -182,6 +182,83 @@ func TestMergeIsSortedUnion(t *testing.T) {
 	}
 }
 
+// Segments of an order that the table had before are sorted anew, in lots that fit the memory, and no file of that is left.
+func TestMergeResorts(t *testing.T) {
+	older := testTable(t)
+	other, err := schema.New(schema.Table{Name: "t", Columns: older.Columns, Order: 1}, "name", "time/1m", "from")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, late := range []bool{false, true} {
+		rng := rand.New(rand.NewPCG(9, 6))
+		fs := vfs.NewMem()
+		var in []*segment.Reader
+		var want []string
+		sorted := other
+		if late {
+			sorted = DayMajor(other)
+		}
+		var all []*batch.Batch
+		for k := range 4 {
+			b := randomRows(rng, older, 3000, k)
+			o := segment.Options{Sorted: true, PageRows: 128}
+			if late {
+				b.Cols[0].I64[0] += 3 * dayNanos
+				b.Table, o.Sorted = DayMajor(older), false
+			}
+			order := segment.Order(b)
+			b.Table = older
+			if k == 3 { // one that is in order
+				b.Table = sorted
+				order = segment.Order(b)
+				b.Table = other
+			}
+			writeSegment(t, fs, fmt.Sprint("in", k), b, order, o)
+			in = append(in, openSegment(t, fs, fmt.Sprint("in", k), other))
+			b.Table = sorted
+			all = append(all, b)
+		}
+		type row struct {
+			b *batch.Batch
+			i int32
+		}
+		var rows []row
+		for _, b := range all {
+			for i := range b.N {
+				rows = append(rows, row{b, int32(i)})
+			}
+		}
+		slices.SortStableFunc(rows, func(x, y row) int { return segment.CompareRows(x.b, x.i, y.b, y.i) })
+		for _, r := range rows {
+			want = append(want, rowText(r.b, int(r.i)))
+		}
+		before, err := fs.List(".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := Merge(context.Background(), fs, in, "out", MergeOptions{MemoryBytes: 1 << 20, Segment: segment.Options{PageRows: 128}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Order != 1 || info.Sorted == late {
+			t.Errorf("late %v: order %d, sorted %v", late, info.Order, info.Sorted)
+		}
+		if got := readAll(t, openSegment(t, fs, "out", other)); !slices.Equal(got, want) {
+			t.Errorf("late %v: other rows, or in another order", late)
+		}
+		if after, err := fs.List("."); err != nil || len(after) != len(before)+1 {
+			t.Errorf("%d files, %d before: %v", len(after), len(before), err)
+		}
+		if _, err := Merge(context.Background(), fs, in, "none", MergeOptions{MemoryBytes: 1 << 20,
+			Limit: func(context.Context, int64) error { return errDisk }}); !errors.Is(err, errDisk) {
+			t.Errorf("limit: %v", err)
+		}
+		if after, err := fs.List("."); err != nil || len(after) != len(before)+1 {
+			t.Errorf("failed: %d files, %d before: %v", len(after), len(before), err)
+		}
+	}
+}
+
 func TestMergeRefuses(t *testing.T) {
 	table := testTable(t)
 	rng := rand.New(rand.NewPCG(1, 6))
@@ -189,13 +266,6 @@ func TestMergeRefuses(t *testing.T) {
 	b := randomRows(rng, table, 500, 0)
 	sorted := writeSegment(t, fs, "sorted", b, segment.Order(b), segment.Options{Sorted: true})
 	unsorted := writeSegment(t, fs, "unsorted", b, nil, segment.Options{})
-	next := *table
-	next.Order = 1
-	newer := writeSegment(t, fs, "newer", b, segment.Order(b), segment.Options{Sorted: true})
-	reordered := openSegment(t, fs, "newer", &next)
-	if i := newer.Info(); i.Order != 0 || !i.Sorted {
-		t.Errorf("order %d, sorted %v", i.Order, i.Sorted)
-	}
 	canceled, cancel := context.WithCancel(context.Background())
 	cancel()
 	stop := errors.New("stop")
@@ -210,7 +280,6 @@ func TestMergeRefuses(t *testing.T) {
 	}
 	two := []*segment.Reader{sorted, sorted}
 	f("unsorted", ErrUnsorted, context.Background(), []*segment.Reader{sorted, unsorted}, MergeOptions{})
-	f("of an older order", ErrUnsorted, context.Background(), []*segment.Reader{reordered, reordered}, MergeOptions{})
 	f("memory", ErrMemory, context.Background(), two, MergeOptions{MemoryBytes: 1000})
 	f("canceled", context.Canceled, canceled, two, MergeOptions{})
 	f("limit", stop, context.Background(), two, MergeOptions{Limit: func(context.Context, int64) error { return stop }})

@@ -26,8 +26,6 @@ type Segment struct {
 	WrittenNanos int64
 	// Busy segments are being merged already and are left alone.
 	Busy bool
-	// Older segments are in an order that the table no longer has (schema.Table.Order): they are not merged.
-	Older bool
 }
 
 // Options tune Pick. Zero values take the defaults.
@@ -123,7 +121,7 @@ func Pick(segments []Segment, now int64, o Options) *Job {
 func partitions(segments []Segment, final int64) [][]Segment {
 	byKey := map[partition][]Segment{}
 	for _, s := range segments {
-		if s.Busy || s.Older || s.Bytes >= final {
+		if s.Busy || s.Bytes >= final {
 			continue
 		}
 		k := partition{table: s.Table, resolution: s.Resolution, late: Late(s.MinTime, s.MaxTime)}
@@ -221,6 +219,24 @@ func pickRest(list []Segment, o Options) []Segment {
 		return nil
 	}
 	return bySize[:n]
+}
+
+// Backlog is how many segments are due to be merged: those of tiers that have enough of them. What Pick leaves alone until there
+// are more of a size, or until its day is over, is none of them.
+func Backlog(segments []Segment, o Options) (n int) {
+	o.fill()
+	for _, list := range partitions(segments, o.MaxBytes/8) {
+		var tiers [lastTier + 1]int
+		for _, s := range list {
+			tiers[tierOf(s.Bytes)]++
+		}
+		for _, k := range tiers {
+			if k >= o.MinFiles {
+				n += k
+			}
+		}
+	}
+	return n
 }
 
 func newJob(run []Segment) *Job {

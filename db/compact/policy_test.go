@@ -60,12 +60,21 @@ func TestPick(t *testing.T) {
 	busy := segs(10, repeat(4, mib)...)
 	busy[1].Busy = true
 	f("busy", busy, today, Options{MinFiles: 4})
-	older := segs(10, repeat(4, mib)...)
-	older[1].Older = true
-	f("of an older order", older, today, Options{MinFiles: 4})
 	other := segs(10, repeat(4, mib)...)
 	other[1].Resolution = "1m"
 	f("never across resolutions", other, today, Options{MinFiles: 4})
+}
+
+func TestBacklog(t *testing.T) {
+	list := append(segs(9, repeat(7, mib)...), segs(10, append(repeat(9, 5*mib), 100, 100, mib, 80*mib)...)...)
+	list = append(list, segs(11, repeat(8, 100)...)...)
+	list[7].Busy = true
+	if n := Backlog(list, Options{}); n != 8+8 {
+		t.Errorf("%d segments are due, want 16", n)
+	}
+	if n := Backlog(nil, Options{}); n != 0 {
+		t.Errorf("%d of none", n)
+	}
 }
 
 func TestPickSaysWhatItMerges(t *testing.T) {

@@ -130,7 +130,7 @@ type Table struct {
 	Columns    []Column
 	TimeColumn int
 	Sort       []SortTerm
-	// Order numbers the definitions that Sort has had, 0 to 127: segments of another one are read, but not merged with new ones.
+	// Order numbers the definitions that Sort has had, 0 to 127: segments of another one are sorted anew when they are merged.
 	Order int
 	// Retention is the default time rows are kept; 0 keeps them for ever.
 	Retention time.Duration

@@ -65,6 +65,8 @@ type Options struct {
 	// Portable leaves out BYTE_STREAM_SPLIT, which older readers of Parquet do not know (arrow/go v15; Spark's vectorised
 	// reader): files are some 15 % larger.
 	Portable bool
+	// Urgent, when set and true, has the writer not yield to other goroutines after each page of a column.
+	Urgent func() bool
 	// CreatedBy goes into the Parquet footer; default "flowlake".
 	CreatedBy string
 }

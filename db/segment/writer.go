@@ -295,7 +295,9 @@ func (w *Writer) flushPage() error {
 }
 
 func (w *Writer) encodePage(c *columnWriter) error {
-	runtime.Gosched() // segments are made in the background: who waits to acknowledge a write goes first
+	if w.opt.Urgent == nil || !w.opt.Urgent() {
+		runtime.Gosched() // segments are made in the background: who waits to acknowledge a write goes first
+	}
 	if p := c.col.Type.Physical(); p == schema.Code || p == schema.ID {
 		c.checkDictionary(w.opt.DictionaryBytes)
 	}

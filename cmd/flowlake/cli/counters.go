@@ -114,6 +114,7 @@ func dbCounters(m db.Metrics) []counter {
 	c.add("compactions", "merges of segments", float64(m.Compactions))
 	c.add("compacted_rows", "rows rewritten by merges", float64(m.CompactedRows))
 	c.add("compacted_bytes", "bytes written by merges", float64(m.CompactedBytes))
+	c.now("unmerged_segments", "segments that are due to be merged", float64(m.Unmerged))
 	c.now("write_amplification", "bytes written to segments, over those that flushes wrote", m.WriteAmplification())
 	c.add("expired_rows", "rows dropped because of their age", float64(m.ExpiredRows))
 	c.add("rollup_rows", "rows taken into rollups, once for each", float64(m.RollupRows))
