@@ -67,6 +67,7 @@ type DB struct {
 
 	failed   atomic.Pointer[error] // why the database is read-only
 	counts   counters
+	scratch  sync.Pool       // of *writeScratch
 	flushes  chan chan error // requests to the flusher
 	flushed  chan struct{}   // closed when the flusher has ended
 	kick     chan struct{}   // a head was sealed
@@ -100,7 +101,8 @@ func Open(dir string, opts ...func(*Options)) (*DB, error) {
 	}
 	o.ensureDefaults()
 	d := &DB{
-		dir: dir, fs: o.FS, opts: o,
+		scratch: sync.Pool{New: func() any { return new(writeScratch) }},
+		dir:     dir, fs: o.FS, opts: o,
 		tags:     tags.New(o.tagLimits()),
 		cache:    segment.NewCache(max(o.CacheBytes, 0)),
 		segments: map[*schema.Table][]*segmentRef{},

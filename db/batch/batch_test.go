@@ -279,7 +279,7 @@ func TestOpenRefusesDamage(t *testing.T) {
 		}
 	}
 	newer := bytes.Clone(frame)
-	newer[3] = '2'
+	newer[3] = '3'
 	if _, err := Open(newer, reg); !errors.Is(err, ErrNewerFrame) {
 		t.Fatalf("newer version: %v", err)
 	}
@@ -341,6 +341,12 @@ func FuzzOpen(f *testing.F) {
 			f.Fatal(err)
 		}
 		f.Add(frame[8:])
+		b := inRange(tab, rng, 1+rng.IntN(50))
+		v, err := Encode(b, withIDs(b))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(v.Bytes()[8:])
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		frame := withChecksum(body)
@@ -358,6 +364,14 @@ func FuzzOpen(f *testing.F) {
 			}
 			if v.Has(i) && tab.Columns[i].Type == schema.TagSet {
 				_, _ = v.Dict(i) // must not panic
+				sets, ids, err := v.Sets(i)
+				if err == nil && v.Codes(i, &dst) == nil && v.HasIDs(i) {
+					for _, c := range dst.Codes {
+						if c >= uint32(sets.Len()) && c-uint32(sets.Len()) >= ids {
+							t.Fatalf("code %d with %d sets and ids below %d", c, sets.Len(), ids)
+						}
+					}
+				}
 			}
 		}
 	})

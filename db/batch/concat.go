@@ -342,6 +342,22 @@ var errNoDict = errors.New("codes without a dictionary")
 // their dictionary. Tag-set ids without a dictionary mean nothing outside their database and are refused. What the values
 // themselves are is not looked at. It costs one pass over the codes.
 func Check(b *Batch) error {
+	if err := CheckShape(b); err != nil {
+		return err
+	}
+	for i, v := range b.Cols {
+		if v == nil || formOf(v) == formNone || b.N == 0 {
+			continue
+		}
+		if err := checkCodes(v.Codes, v.Dict.Len()); err != nil {
+			return fmt.Errorf("column %s of %s: %w", b.Table.Columns[i].Name, b.Table.Name, err)
+		}
+	}
+	return nil
+}
+
+// CheckShape is Check without the codes, which AppendFrame and Encode look at in any case. It costs no pass over anything.
+func CheckShape(b *Batch) error {
 	switch {
 	case b.Table == nil:
 		return errors.New("no table")
@@ -371,12 +387,10 @@ func checkVector(c *schema.Column, v *Vector, n int) error {
 		return errors.New("NULLs in a column that has none")
 	case v.Valid != nil && len(v.Valid) < (n+63)/64:
 		return fmt.Errorf("a validity bitmap of %d words for %d rows", len(v.Valid), n)
-	case formOf(v) == formNone || n == 0:
-		return nil
-	case v.Dict == nil:
+	case formOf(v) != formNone && n > 0 && v.Dict == nil:
 		return errNoDict
 	}
-	return checkCodes(v.Codes, v.Dict.Len())
+	return nil
 }
 
 // Bytes is the size of the dictionaries so far.

@@ -18,7 +18,7 @@ type Entry struct {
 	// Index is the record's log index.
 	Index uint64
 	View  *batch.View
-	// IDs are, by column ordinal, the tag-set ids of a tag-set column's codes; nil for a column that the frame lacks.
+	// IDs are, by column ordinal, the tag-set ids of a tag-set column's dictionary; nil for a column that the frame lacks.
 	IDs map[int][]uint32
 }
 
@@ -104,7 +104,11 @@ func (e *Entry) Column(col int, dst *batch.Vector) error {
 		return err
 	}
 	ids := e.IDs[col]
-	if ids == nil {
+	switch {
+	case e.View.HasIDs(col):
+		toIDs(dst.Codes, ids)
+		return nil
+	case ids == nil:
 		return nil // absent: all codes are 0, and id 0 is the empty set
 	}
 	for i, c := range dst.Codes {
@@ -114,4 +118,19 @@ func (e *Entry) Column(col int, dst *batch.Vector) error {
 		dst.Codes[i] = ids[c]
 	}
 	return nil
+}
+
+// toIDs makes ids of what batch.TagIDs.Codes are.
+func toIDs(codes, ids []uint32) {
+	n := uint32(len(ids))
+	if n == 0 {
+		return
+	}
+	for i, c := range codes {
+		if c < n {
+			codes[i] = ids[c]
+		} else {
+			codes[i] = c - n
+		}
+	}
 }

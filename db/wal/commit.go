@@ -11,6 +11,7 @@ import (
 // request is a call that waits for the leader: an append, or, with run, something to be done alone.
 type request struct {
 	recs  [][]byte
+	note  any    // for Options.Committed
 	index uint64 // wanted index of the first record, 0 = the next
 	bytes int    // in the file
 	run   func() error
@@ -27,39 +28,44 @@ var requests = sync.Pool{New: func() any { return &request{wake: make(chan struc
 // been passed to Options.Committed. The records are borrowed. No records is no error and returns the next index.
 //
 // An error that does not wrap ErrReadOnly says that the records are not in the log and never will be.
-func (l *Log) Append(recs [][]byte) (first uint64, err error) { return l.append(0, recs) }
+func (l *Log) Append(recs [][]byte) (first uint64, err error) { return l.append(0, recs, nil) }
+
+// AppendNoted is Append with something for Options.Committed, such as what the records were made from. The log does not keep it.
+func (l *Log) AppendNoted(recs [][]byte, note any) (first uint64, err error) {
+	return l.append(0, recs, note)
+}
 
 // AppendAt is Append at an index that the caller chooses. It must be the next one; only an empty log may start anywhere.
 func (l *Log) AppendAt(index uint64, recs [][]byte) error {
 	if index == 0 {
 		return fmt.Errorf("append at index 0: %w", ErrOutOfOrder)
 	}
-	_, err := l.append(index, recs)
+	_, err := l.append(index, recs, nil)
 	return err
 }
 
-func (l *Log) append(index uint64, recs [][]byte) (first uint64, err error) {
+func (l *Log) append(index uint64, recs [][]byte, note any) (first uint64, err error) {
 	if len(recs) == 0 {
 		return l.NextIndex(), nil
 	}
 	r := requests.Get().(*request)
-	r.recs, r.index, r.run, r.bytes = recs, index, nil, 0
+	r.recs, r.note, r.index, r.run, r.bytes = recs, note, index, nil, 0
 	for _, rec := range recs {
 		if len(rec) > l.opts.MaxRecordBytes {
-			r.recs = nil
+			r.recs, r.note = nil, nil
 			requests.Put(r)
 			return 0, fmt.Errorf("append record of %d bytes, the limit is %d: %w", len(rec), l.opts.MaxRecordBytes, ErrTooLarge)
 		}
 		r.bytes += int(paddedBytes(len(rec)))
 	}
 	if r.bytes > maxAppendBytes {
-		r.recs = nil
+		r.recs, r.note = nil, nil
 		requests.Put(r)
 		return 0, fmt.Errorf("append of %d bytes, the limit is %d: %w", r.bytes, int64(maxAppendBytes), ErrTooLarge)
 	}
 	l.submit(r)
 	first, err = r.first, r.err
-	r.recs = nil
+	r.recs, r.note = nil, nil
 	requests.Put(r)
 	return first, err
 }
@@ -67,7 +73,7 @@ func (l *Log) append(index uint64, recs [][]byte) (first uint64, err error) {
 // control runs f as the leader, between groups.
 func (l *Log) control(f func() error) error {
 	r := requests.Get().(*request)
-	r.recs, r.index, r.run, r.bytes = nil, 0, f, 0
+	r.recs, r.note, r.index, r.run, r.bytes = nil, nil, 0, f, 0
 	l.submit(r)
 	err := r.err
 	r.run = nil
@@ -209,7 +215,7 @@ func (l *Log) commit(group []*request) {
 			r.first, r.err = 0, fmt.Errorf("append to log: %w", err)
 		}
 		if r.err == nil && l.opts.Committed != nil {
-			l.opts.Committed(r.first, r.recs)
+			l.opts.Committed(r.first, r.recs, r.note)
 		}
 	}
 }

@@ -280,9 +280,12 @@ func TestConcurrentAppends(t *testing.T) {
 	next := uint64(1)
 	l = mustOpen(t, vfs.NewMem(), func(o *Options) {
 		o.MaxBatchBytes = 20 << 10
-		o.Committed = func(first uint64, recs [][]byte) {
+		o.Committed = func(first uint64, recs [][]byte, note any) {
 			if first != next {
 				t.Errorf("committed %d, want %d", first, next)
+			}
+			if note != &recs[0] {
+				t.Errorf("the note of %d is %v", first, note)
 			}
 			if got := l.LastIndex(); got < first+uint64(len(recs))-1 {
 				t.Errorf("committed %d while the log ends at %d", first, got)
@@ -301,7 +304,7 @@ func TestConcurrentAppends(t *testing.T) {
 				for i := range recs {
 					recs[i] = bytes.Repeat([]byte{byte(w)}, rng.IntN(500))
 				}
-				first, err := l.Append(recs)
+				first, err := l.AppendNoted(recs, &recs[0])
 				last := first + uint64(len(recs)) - 1
 				if err != nil || visible.Load() < last {
 					t.Errorf("append: %v; committed to %d, want %d", err, visible.Load(), last)
@@ -447,7 +450,7 @@ func TestHistogram(t *testing.T) {
 // TestPanicInHook checks that a panic in the hook, survived by its caller, ends the log but hangs nobody.
 func TestPanicInHook(t *testing.T) {
 	l := mustOpen(t, vfs.NewMem(), func(o *Options) {
-		o.Committed = func(uint64, [][]byte) { panic("hook") }
+		o.Committed = func(uint64, [][]byte, any) { panic("hook") }
 	})
 	func() {
 		defer func() {

@@ -26,12 +26,12 @@ type Options struct {
 	RecycleSegments int
 	// NoSync leaves out every sync: a killed process loses nothing, a power cut may lose everything.
 	NoSync bool
-	// Committed, if not nil, is called for each append, with the index of its first record and the records as they were
-	// handed in. It is called in the order of the indices, by one goroutine at a time, when the records are durable and
+	// Committed, if not nil, is called for each append, with the index of its first record, the records as they were
+	// handed in, and the note of AppendNoted, nil for other appends. It is called in the order of the indices, by one goroutine at a time, when the records are durable and
 	// can be read, and before Append returns; no later append is acknowledged meanwhile. So what it makes visible is
 	// durable, and what is acknowledged is visible. The records are borrowed until it returns. It must not call methods
 	// that change the log, and what Open finds in the log is not passed to it (see Range).
-	Committed func(first uint64, recs [][]byte)
+	Committed func(first uint64, recs [][]byte, note any)
 	// FS is the file system. Default (nil): vfs.OS.
 	FS vfs.FS
 	// NowNanos is the clock, for the sync latency in Metrics and the creation time in segments: Unix nanoseconds.
