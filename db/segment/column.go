@@ -331,7 +331,12 @@ func (w *columnWriter) checkDictionary(limit int) {
 	}
 	// Of a first page that hardly repeats, most of the dictionary would be read once only; but what is rare in a page of
 	// sorted rows may come again in the next, as trace ids do: the batch tells.
-	if size > limit || len(w.meta.pages) == 0 && entries > w.n/2 && size > 32<<10 && !w.repeats {
+	// The ids of a page's tag sets come again in the next, or do not: then most of the second page's are new, too.
+	once := len(w.meta.pages) == 0 && entries > w.n/2 && size > 32<<10 && !w.repeats
+	if w.col.Type.Physical() == schema.ID {
+		once = len(w.meta.pages) == 1 && size > 64<<10 && w.kept > w.n/2 && entries-w.kept > w.kept/4*3
+	}
+	if size > limit || once {
 		w.toDirect()
 		w.from = nil
 		if w.col.Type.Physical() == schema.ID {

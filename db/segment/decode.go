@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/bits"
 
 	"github.com/parquet-go/bitpack"
 	"github.com/parquet-go/parquet-go/encoding/bytestreamsplit"
@@ -23,7 +22,7 @@ const padding = bitpack.PaddingInt64
 var errValues = errors.New("values are malformed")
 
 // deltaHeader is the beginning of n values as the writer makes it: what follows, and the first value.
-func deltaHeader[T int32 | int64](src []byte, n int) ([]byte, T, error) {
+func deltaHeader[T int32 | int64 | uint32](src []byte, n int) ([]byte, T, error) {
 	size, n1 := binary.Uvarint(src)
 	minis, n2 := binary.Uvarint(src[max(n1, 0):])
 	if n1 <= 0 || n2 <= 0 || size != 128 || minis != 4 {
@@ -39,7 +38,7 @@ func deltaHeader[T int32 | int64](src []byte, n int) ([]byte, T, error) {
 }
 
 // decodeDelta is DELTA_BINARY_PACKED of len(dst) values, in the block shape that the writer uses; it returns what follows.
-func decodeDelta[T int32 | int64](dst []T, src []byte) ([]byte, error) {
+func decodeDelta[T int32 | int64 | uint32](dst []T, src []byte) ([]byte, error) {
 	src, last, err := deltaHeader[T](src, len(dst))
 	if err != nil || len(dst) == 0 {
 		return src, err
@@ -74,7 +73,7 @@ func decodeDelta[T int32 | int64](dst []T, src []byte) ([]byte, error) {
 }
 
 // fillSteps fills block with last+step, last+2*step and so on, and returns the last one.
-func fillSteps[T int32 | int64](block []T, last, step T) T {
+func fillSteps[T int32 | int64 | uint32](block []T, last, step T) T {
 	for i := range block {
 		last += step
 		block[i] = last
@@ -120,9 +119,9 @@ func decodeDelta32(dst []int64, src []byte) error {
 }
 
 // unpackBlock unpacks up to 128 differences, of which each 32 have a width.
-func unpackBlock[T int32 | int64](block []T, src []byte, widths [4]byte) ([]byte, error) {
+func unpackBlock[T int32 | int64 | uint32](block []T, src []byte, widths [4]byte) ([]byte, error) {
 	top := uint(32)
-	if bits.Len64(uint64(^T(0))) == 64 {
+	if T(1)<<(top&63) != 0 {
 		top = 64
 	}
 	if w := uint(widths[0]); len(block) == 128 && widths == [4]byte{widths[0], widths[0], widths[0], widths[0]} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/crc32"
 	"math"
+	"slices"
 
 	"github.com/flowlake/flowlake/db/pred"
 	"github.com/flowlake/flowlake/db/schema"
@@ -183,8 +184,14 @@ func (p *pruner) mayDictionary(g int, t *pruneTerm) (may bool) {
 	if err != nil {
 		return true
 	}
-	for _, ok := range termTruth(nil, t.Term, d) {
-		if ok {
+	if t.Kind == pred.Tags {
+		var s idTable
+		s.begin(t.Term)
+		s.ask(len(d.ids))
+		return slices.ContainsFunc(d.ids, s.has)
+	}
+	for i := range d.text.Len() {
+		if t.Match(d.text.At(i)) != t.Not {
 			return true
 		}
 	}

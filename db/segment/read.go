@@ -151,7 +151,7 @@ func (q *unitRead) apply(t *pred.Term, i int) error {
 			}
 		}
 	case t.Kind == pred.Tags:
-		rows = selectIDs(rows, v, q.n, q.sel, t)
+		rows = q.selectIDs(rows, v.Codes[:q.n], t, i)
 	default:
 		rows = t.Select(rows, v, q.n, q.sel, nil)
 	}
@@ -295,7 +295,7 @@ func decodeValues(v *batch.Vector, p *pageMeta, col columnMeta, d *dictionary, c
 		}
 		spread(v.F64, s.f64, v.Valid)
 	case schema.ID:
-		return decodeIDs(v.Codes, src, p.enc, d, s)
+		return decodeIDs(v.Codes, src, p.enc, d)
 	default:
 		return decodeText(v, src, p.enc, col.typ, d, c, s)
 	}
@@ -341,16 +341,12 @@ func decodeInts(dst []int64, src []byte, p *pageMeta, t schema.Type, s *scratch)
 	return err
 }
 
-func decodeIDs(dst []uint32, src []byte, enc uint8, d *dictionary, s *scratch) error {
+func decodeIDs(dst []uint32, src []byte, enc uint8, d *dictionary) error {
 	switch enc {
 	case encDictionary:
 		return decodeCodes(dst, src, uint32(len(d.ids)))
 	case encDelta:
-		s.i32 = extend(s.i32, 0, len(dst))
-		_, err := decodeDelta(s.i32, src)
-		for i, x := range s.i32 {
-			dst[i] = uint32(x)
-		}
+		_, err := decodeDelta(dst, src)
 		return err
 	}
 	return errEncoding(enc)
@@ -393,11 +389,13 @@ func decodeText(v *batch.Vector, src []byte, enc uint8, t schema.Type, d *dictio
 	return nil
 }
 
-// termLUT is a term evaluated for every entry of a dictionary.
+// termLUT is a term evaluated for every entry of a dictionary or, of a Tags term, its ids as a table.
 type termLUT struct {
 	req  *pred.Request
 	dict *dictionary
 	lut  []bool
+
+	ids idTable
 }
 
 // lut is the truth of term i by code of d; nil where the column has no dictionary or the term is about NULL. It is kept
@@ -408,59 +406,19 @@ func (q *unitRead) lut(t *pred.Term, i int, d *dictionary) []bool {
 	}
 	l := &q.s.luts[i]
 	if l.req != q.req || l.dict != d {
+		l.lut = q.termTruth(l.lut[:0], t, i, d)
 		l.req, l.dict = q.req, d
-		l.lut = termTruth(l.lut[:0], t, d)
 	}
 	return l.lut
 }
 
-func termTruth(lut []bool, t *pred.Term, d *dictionary) []bool {
+// termTruth evaluates term i for every entry of d.
+func (q *unitRead) termTruth(lut []bool, t *pred.Term, i int, d *dictionary) []bool {
 	if t.Kind == pred.Tags {
-		for _, id := range d.ids {
-			lut = append(lut, t.IDs.Contains(id) != t.Not)
-		}
-		return lut
+		return q.idTable(t, i, len(d.ids)).truth(lut, d.ids)
 	}
 	for i := range d.text.Len() {
 		lut = append(lut, t.Match(d.text.At(i)) != t.Not)
 	}
 	return lut
-}
-
-// denseIDs is up to which id, per row, a table of bits by id is cheaper than asking the set of ids row by row.
-const denseIDs = 32
-
-// selectIDs evaluates a Tags term on ids, which may be any: a table by id is for small ones only.
-func selectIDs(rows []int32, v *batch.Vector, n int, in []int32, t *pred.Term) []int32 {
-	asked := n
-	if in != nil {
-		asked = len(in)
-	}
-	contains := t.IDs.Contains
-	if !t.IDs.IsEmpty() && uint64(t.IDs.Maximum()) < denseIDs*uint64(asked) {
-		words := t.IDs.ToDense()
-		contains = func(id uint32) bool {
-			w := int(id >> 6)
-			return w < len(words) && words[w]>>(id&63)&1 != 0
-		}
-	}
-	last, ok := uint32(0), contains(0) != t.Not
-	keep := func(i int32) {
-		if id := v.Codes[i]; id != last {
-			last, ok = id, contains(id) != t.Not
-		}
-		if ok {
-			rows = append(rows, i)
-		}
-	}
-	if in != nil {
-		for _, i := range in {
-			keep(i)
-		}
-		return rows
-	}
-	for i := range int32(n) {
-		keep(i)
-	}
-	return rows
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
-	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/pred"
 )
 
@@ -30,9 +29,24 @@ func TestSelectIDs(t *testing.T) {
 							want = append(want, int32(i))
 						}
 					}
-					got := selectIDs(nil, &batch.Vector{Codes: codes}, n, in, &pred.Term{IDs: ids, Not: not})
-					if !slices.Equal(got, want) {
-						t.Fatalf("step %d, in %v, not %v: %v, want %v", step, in, not, got, want)
+					var s idTable
+					s.begin(&pred.Term{IDs: ids, Not: not})
+					for range 3 { // more and more are asked
+						got := s.selectRows(make([]int32, 0, n), codes, in)
+						if !slices.Equal(got, want) {
+							t.Fatalf("step %d, in %v, not %v: %v, want %v", step, in, not, got, want)
+						}
+						for i, ok := range s.truth(nil, codes) {
+							if ok != (ids.Contains(codes[i]) != not) {
+								t.Fatalf("step %d, not %v: id %d is %v", step, not, codes[i], ok)
+							}
+						}
+						if in != nil {
+							if got = s.selectRows(slices.Clone(in)[:0], codes, in); !slices.Equal(got, want) {
+								t.Fatalf("in place: %v, want %v", got, want)
+							}
+						}
+						s.ask(n)
 					}
 				}
 			}
