@@ -320,4 +320,3 @@ func TestTagFileContradicts(t *testing.T) {
 		}
 	}
 }
-
