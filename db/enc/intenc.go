@@ -2,6 +2,7 @@ package enc
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"slices"
 	"sync"
@@ -201,18 +202,8 @@ func sampleInts(st *intStats, u []uint64, s *scratch) {
 	st.wide = wide
 	st.delta = rising || perDelta+k/4 <= perValue // else not worth the pass that would tell
 	st.runs = float64(len(u)) * float64(len(deltas)-equal+1) / float64(len(deltas)+1)
-	slices.Sort(sample)
-	distinct, run, best := 0, 0, 0
-	for i, x := range sample {
-		if i == 0 || x != sample[i-1] {
-			distinct++
-			run = 0
-		}
-		run++
-		if run > best {
-			best, st.mode = run, x
-		}
-	}
+	distinct, best, mode := census(sample)
+	st.mode = mode
 	st.modeFrac = float64(best) / float64(k)
 	if best < k {
 		others = values
@@ -227,6 +218,29 @@ func sampleInts(st *intStats, u []uint64, s *scratch) {
 			st.distinct = distinct
 		}
 	}
+}
+
+// census counts the distinct values of a sample of up to sampleMax, and how often the most frequent one occurs.
+func census(sample []uint64) (distinct, best int, mode uint64) {
+	var slots [2 * sampleMax]uint8 // open addressing: index in sample + 1 of the first such value
+	var counts [sampleMax]uint8
+	for i, x := range sample {
+		h := uint8(x * 0x9e3779b97f4a7c15 >> 56)
+		for slots[h] != 0 && sample[slots[h]-1] != x {
+			h++
+		}
+		first := int(slots[h]) - 1
+		if first < 0 {
+			first = i
+			slots[h] = uint8(i + 1)
+			distinct++
+		}
+		counts[first]++
+		if n := int(counts[first]); n > best {
+			best, mode = n, x
+		}
+	}
+	return distinct, best, mode
 }
 
 // deltaCost is the bits that sampled differences take, packed as their distances from the least of them.
@@ -414,15 +428,21 @@ func placesOfOthers(at, u []uint64, common uint64) (n int) {
 }
 
 func appendDict(dst []byte, u []uint64, st *intStats, s *scratch) ([]byte, bool) {
-	// The table is as large as twice the entries that are expected, and half empty at most.
-	log := uint(max(bits.Len(uint(2*st.distinct)), 6) + 1)
+	// The table is four to eight times as large as the entries that are expected: looking further is a branch nobody foresees.
+	log := uint(max(bits.Len(uint(4*st.distinct)), 9))
 	log = min(log, uint(bits.Len(uint(len(s.table)-1))))
 	table, shift := s.table[:1<<log], 64-log
 	limit := min(len(table)/2, maxDict, len(u)/2)
 	codes := slices.Grow(s.codes[:0], len(u))[:len(u)]
 	s.codes = codes
 	clear(table)
-	size := dictCodes(codes, u, table, s.dict[:limit], st.lo, shift)
+	// A sample sees too little of values that are rare; the first rows tell before all of them are tried in vain.
+	head := min(dictHead, len(u))
+	expected := int(float64(st.distinct)*(1-math.Exp(-float64(head)/float64(st.distinct)))*5/4) + 16
+	size := dictCodes(codes, u[:head], table, s.dict[:min(limit, expected)], 0, st.lo, shift)
+	if size > 0 {
+		size = dictCodes(codes[head:], u[head:], table, s.dict[:limit], size, st.lo, shift)
+	}
 	if size < 2 {
 		return dst, false
 	}
@@ -432,11 +452,14 @@ func appendDict(dst []byte, u []uint64, st *intStats, s *scratch) ([]byte, bool)
 	return appendBlocks(dst, codes, &s.blocks, false), true
 }
 
-// dictCodes fills codes with the code of every value of u less lo and dict with the values, in order of arrival. It returns
-// how many there are, 0 when more than dict holds. table is clear; half of it stays free.
+// dictHead is how many rows decide whether a dictionary is worth the others.
+const dictHead = 1024
+
+// dictCodes fills codes with the code of every value of u less lo and dict with the values, in order of arrival, of which
+// size are there already. It returns how many there are then, 0 when more than dict holds. The half of table stays free.
 //
 //go:noinline
-func dictCodes(codes, u []uint64, table []uint16, dict []uint64, lo uint64, shift uint) (size int) {
+func dictCodes(codes, u []uint64, table []uint16, dict []uint64, size int, lo uint64, shift uint) int {
 	codes = codes[:len(u)]
 	for i, x := range u {
 		x -= lo
