@@ -104,7 +104,7 @@ func Open(dir string, opts ...func(*Options)) (*DB, error) {
 		scratch: sync.Pool{New: func() any { return new(writeScratch) }},
 		dir:     dir, fs: o.FS, opts: o,
 		tags:     tags.New(o.tagLimits()),
-		cache:    segment.NewCache(max(o.CacheBytes, 0)),
+		cache:    segment.NewCacheOf(segment.Limits{DictionaryBytes: max(o.CacheBytes, 0), IndexBytes: o.IndexBytes, Files: o.MaxOpenFiles}),
 		segments: map[*schema.Table][]*segmentRef{},
 		room:     make(chan struct{}),
 		flushes:  make(chan chan error),

@@ -48,6 +48,9 @@ type Metrics struct {
 	TagSets, TagKeys, TagBytes int64
 	// CacheBytes is the memory of decoded dictionaries that are kept (Options.CacheBytes).
 	CacheBytes int64
+	// OpenSegments is how many segments are open (Options.MaxOpenFiles), IndexBytes what their indexes take (Options.IndexBytes).
+	OpenSegments int
+	IndexBytes   int64
 
 	Flushes, FlushedRows, FlushedBytes         int64
 	Compactions, CompactedRows, CompactedBytes int64
@@ -122,6 +125,7 @@ func (d *DB) Metrics() Metrics {
 	m.RollupRows, m.RollupPartials = c.rollupRows.Load(), c.rollupPartials.Load()
 	m.Unmerged = d.backlog.Load()
 	m.BackfilledSegments = c.backfilledSegments.Load()
+	m.OpenSegments, m.IndexBytes = d.cache.Open()
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	for _, h := range append(d.sealed[:len(d.sealed):len(d.sealed)], d.active) {

@@ -17,7 +17,7 @@ type Options struct {
 	Tables *schema.Registry
 	// BudgetBytes is the memory that the database is to get along with, in bytes: heads, flushes, merges and tag sets
 	// together, without what scans hold, which is their caller's. Where it is less than their sum, the defaults of
-	// HeadBytes, MemoryBytes, FlushRows, MergeBytes, CacheBytes, PageRows and MaxTagSets follow from it. What is set by hand stands. The
+	// HeadBytes, MemoryBytes, FlushRows, MergeBytes, CacheBytes, IndexBytes, PageRows and MaxTagSets follow from it. What is set by hand stands. The
 	// garbage of the runtime is not in it: a process should be allowed about twice as much, and say so to the runtime
 	// (debug.SetMemoryLimit). At least 32 MiB; default 0: the defaults as they stand at each field.
 	BudgetBytes int64
@@ -48,6 +48,11 @@ type Options struct {
 	// CacheBytes bounds the decoded dictionaries of segments that are kept between reads; what a query reads beyond it is
 	// decoded again. Default 64 MiB; negative: none are kept.
 	CacheBytes int64
+	// IndexBytes bounds the indexes of open segments (footers: about 70 bytes a page and column), in bytes. A query that
+	// reads more segments reads them again, about a millisecond each. Default 64 MiB, which is some 150 million rows of flows.
+	IndexBytes int64
+	// MaxOpenFiles bounds the segments that are held open between reads. Default 512.
+	MaxOpenFiles int
 	// MaxTagSets bounds the number of distinct tag sets. Past this bound and the next three, Write refuses batches that
 	// bring new ones, with ErrTooManyTagSets; those with known ones are taken. Default 10 million.
 	MaxTagSets int
@@ -116,6 +121,8 @@ func (o *Options) ensureDefaults() {
 	def(&o.MergeBytes, 256<<20)
 	def(&o.MaxUnmerged, 32)
 	def(&o.CacheBytes, 64<<20)
+	def(&o.IndexBytes, 64<<20)
+	def(&o.MaxOpenFiles, 512)
 	def(&o.MaxTagSets, 10_000_000)
 	def(&o.MaxTagBytes, 3<<29)
 	def(&o.MaxTagKeys, 48<<10)
@@ -139,8 +146,8 @@ const (
 )
 
 // fitBudget derives the defaults from BudgetBytes: an eighth each for unflushed rows, for the rows of a flush, and for the
-// rows of a merge; a quarter for tag sets, a sixteenth for dictionaries. The rest is for what the writers of segments hold, the log's buffers, the index
-// of open segments and the frames of writers that are about to be let in.
+// rows of a merge; a quarter for tag sets, a sixteenth for dictionaries, a thirty-second for the
+// indexes of open segments. The rest is for what the writers of segments hold, the log's buffers and the frames of writers that are about to be let in.
 func (o *Options) fitBudget() {
 	b := o.BudgetBytes
 	def(&o.HeadBytes, min(b/32, 32<<20))
@@ -148,6 +155,7 @@ func (o *Options) fitBudget() {
 	def(&o.FlushRows, int(min(b/8/flushRowBytes, defaultFlush)))
 	def(&o.MergeBytes, min(b/8, 256<<20))
 	def(&o.CacheBytes, min(b/16, 64<<20))
+	def(&o.IndexBytes, min(b/32, 64<<20))
 	def(&o.PageRows, max(min(o.FlushRows/mergesPerFlush, defaultPage), 256))
 	def(&o.MaxTagBytes, min(b/6, 3<<29)) // see tagLimits for the rest of the quarter
 	def(&o.MaxTagSets, int(min(o.MaxTagBytes/tagSetBytes, 10_000_000)))
@@ -172,7 +180,7 @@ func def[T comparable](p *T, v T) {
 func (o *Options) validate() error {
 	if o.HeadBytes < 0 || o.HeadAge < 0 || o.FlushRows < 0 || o.MaxTagSets < 0 || o.LogSegmentBytes < 0 || o.MaxWait < 0 ||
 		o.MemoryBytes < 0 || o.CompactEvery < 0 || o.BudgetBytes < 0 || o.MergeBytes < 0 || o.PageRows < 0 ||
-		o.MaxTagBytes < 0 || o.MaxTagKeys < 0 || o.MaxTagValues < 0 {
+		o.MaxTagBytes < 0 || o.MaxTagKeys < 0 || o.MaxTagValues < 0 || o.IndexBytes < 0 || o.MaxOpenFiles < 0 {
 		return fmt.Errorf("open database: negative option: %+v", *o)
 	}
 	if o.BudgetBytes > 0 && o.BudgetBytes < minBudget {

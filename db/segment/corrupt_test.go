@@ -96,8 +96,8 @@ func TestEveryByteFlipped(t *testing.T) {
 // inPageIndex says that a byte lies where only other readers look and no checksum of ours covers it: Parquet's own page
 // indexes and Bloom headers.
 func inPageIndex(r *Reader, off int64) bool {
-	for g := range r.index.groups {
-		for _, m := range r.index.groups[g].chunks {
+	for g := range r.open.index.groups {
+		for _, m := range r.open.index.groups[g].chunks {
 			for _, p := range append([]pageMeta{m.dict}, m.pages...) {
 				if off >= p.off && off < p.off+int64(p.hdr)+int64(p.size) {
 					return false

@@ -43,17 +43,17 @@ func Inspect(fs vfs.FS, path string) (in *Inspection, err error) {
 		return nil, fmt.Errorf("open segment: %w", err)
 	}
 	defer file.Close()
-	r := &Reader{path: path, file: file}
+	r := &opened{path: path, file: file}
 	if err := r.load(); err != nil {
 		return nil, err
 	}
-	in = &Inspection{Info: r.Info(), IndexBytes: r.Info().Bytes}
+	in = &Inspection{Info: r.index.info, IndexBytes: r.index.info.Bytes}
 	for k, c := range r.index.columns {
 		col := ColumnInspection{Name: c.name, Type: c.typ, Nullable: c.optional, Encodings: map[string]int{}}
 		for g := range r.index.groups {
 			col.add(&r.index.groups[g].chunks[k])
 		}
-		col.Plain = plainBytes(&col, r.Info().Rows)
+		col.Plain = plainBytes(&col, r.index.info.Rows)
 		in.IndexBytes -= col.Stored
 		in.Columns = append(in.Columns, col)
 	}

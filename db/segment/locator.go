@@ -225,7 +225,7 @@ func (p *pruner) located(g int, t *pruneTerm, units []Unit) []Unit {
 	return keep
 }
 
-func (r *Reader) verifyLocator(m *chunkMeta, s *scratch) error {
+func (r *opened) verifyLocator(m *chunkMeta, s *scratch) error {
 	l := &m.locator
 	for _, part := range l.sections {
 		off := l.off + int64(part.at)

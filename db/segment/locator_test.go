@@ -176,7 +176,7 @@ func TestDamagedLocator(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := mustOpen(t, fs, "seg", table)
-	l := &r.index.groups[0].chunks[1].locator
+	l := &r.open.index.groups[0].chunks[1].locator
 	if len(l.sections) == 0 {
 		t.Fatal("there is no locator")
 	}

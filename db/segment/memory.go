@@ -1,10 +1,31 @@
 package segment
 
-import "github.com/flowlake/flowlake/db/schema"
+import (
+	"unsafe"
 
-// UnitBytes is about what all columns of a unit take in memory when they are decoded, dictionaries included: the typed
-// slices, and the text as it is stored uncompressed.
-func (r *Reader) UnitBytes(u Unit) int64 {
+	"github.com/flowlake/flowlake/db/schema"
+)
+
+// memory is about what the index takes.
+func (x *fileIndex) memory() int64 {
+	n := int64(len(x.text)) + int64(unsafe.Sizeof(*x))
+	for i := range x.columns {
+		n += int64(unsafe.Sizeof(x.columns[i])) + int64(len(x.columns[i].name))
+	}
+	for g := range x.groups {
+		chunks := x.groups[g].chunks
+		n += int64(unsafe.Sizeof(x.groups[g]))
+		for i := range chunks {
+			c := &chunks[i]
+			n += int64(unsafe.Sizeof(*c)) + int64(cap(c.pages))*int64(unsafe.Sizeof(pageMeta{})) +
+				int64(cap(c.bloomCRC))*4 + int64(cap(c.locator.sections))*int64(unsafe.Sizeof(locatorPart{}))
+		}
+	}
+	return n
+}
+
+// unitBytes is Reader.UnitBytes.
+func (r *opened) unitBytes(u Unit) int64 {
 	var n int64
 	g := &r.index.groups[u.RowGroup]
 	for _, k := range r.columns {

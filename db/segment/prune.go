@@ -10,10 +10,8 @@ import (
 	"github.com/flowlake/flowlake/db/schema"
 )
 
-// Units lists the pages of rows that can hold rows of req, in file order, leaving out what time range, page bounds,
-// Bloom filters and dictionaries rule out; it counts into req.Stats. What cannot be read here is left in, so that Read
-// reports the error.
-func (r *Reader) Units(req *pred.Request) (units []Unit) {
+// units is Reader.Units.
+func (r *opened) units(req *pred.Request) (units []Unit) {
 	p := pruner{r: r, req: req, total: int64(r.index.info.Units)}
 	p.prepare()
 	if !p.nothing {
@@ -34,7 +32,7 @@ func (r *Reader) Units(req *pred.Request) (units []Unit) {
 }
 
 type pruner struct {
-	r       *Reader
+	r       *opened
 	req     *pred.Request
 	terms   []pruneTerm
 	total   int64
@@ -207,7 +205,7 @@ const (
 )
 
 // verdict says what the page's metadata tell about a term. equal is the term's Equal in stored form, nil when not known.
-func (r *Reader) verdict(t *pred.Term, p *pageMeta, typ schema.Type, equal [][]byte) verdict {
+func (r *opened) verdict(t *pred.Term, p *pageMeta, typ schema.Type, equal [][]byte) verdict {
 	if t.Kind == pred.IsNull {
 		switch nulls := p.nulls; {
 		case nulls == 0 && t.Not, nulls == p.rows && !t.Not:

@@ -10,11 +10,8 @@ import (
 	"github.com/flowlake/flowlake/db/schema"
 )
 
-// Read fills dst with the rows of u that satisfy req, in the form that pred.Scan promises: dst.Cols is parallel to
-// req.Columns and never nil, tag-set columns hold ids. Columns of the terms are decoded first and evaluated on codes; of
-// the others only the rows that are left are taken. Vectors may use memory of s and of the reader's cache: they are valid
-// until the next Read with s or into dst. Dictionaries are never overwritten while anybody holds them.
-func (r *Reader) Read(ctx context.Context, u Unit, req *pred.Request, s *Scratch, dst *batch.Batch) (err error) {
+// read is Reader.Read.
+func (r *opened) read(ctx context.Context, u Unit, req *pred.Request, s *Scratch, dst *batch.Batch) (err error) {
 	defer guard(r.path, 0, &err)
 	if err := ctx.Err(); err != nil {
 		return err
@@ -36,7 +33,7 @@ func (r *Reader) Read(ctx context.Context, u Unit, req *pred.Request, s *Scratch
 
 // unitRead is one Read.
 type unitRead struct {
-	r   *Reader
+	r   *opened
 	u   Unit
 	req *pred.Request
 	s   *scratch

@@ -14,9 +14,8 @@ import (
 	"github.com/flowlake/flowlake/db/vfs"
 )
 
-// Reader reads one segment. It is safe for concurrent use; each goroutine brings a Scratch of its own. The file's index
-// stays in memory, about 70 bytes a page and column.
-type Reader struct {
+// opened is a segment's file and its index while they are held.
+type opened struct {
 	path  string
 	file  vfs.File
 	table *schema.Table
@@ -25,41 +24,18 @@ type Reader struct {
 	columns []int
 	cache   *Cache
 	id      uint64 // in the cache
+	bytes   int64  // about what the index takes in memory
+	owner   *Reader
 }
 
 const openRead = 64 << 10 // first read of Open: nearly always seal, index block and footer at once
 
-// Open opens a segment of the table. Columns that the file does not have read as their default, columns that the table
-// does not have are ignored. Errors: *CorruptionError, ErrNewerFormat, ErrColumnType.
-func Open(fs vfs.FS, path string, t *schema.Table, opts ...func(*OpenOptions)) (r *Reader, err error) {
-	defer guard(path, 0, &err)
-	var o OpenOptions
-	for _, f := range opts {
-		f(&o)
-	}
-	if o.Cache == nil {
-		o.Cache = NewCache(32 << 20)
-	}
-	file, err := fs.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("open segment: %w", err)
-	}
-	r = &Reader{path: path, file: file, table: t, cache: o.Cache, id: o.Cache.readers.Add(1)}
-	if err = r.load(); err == nil {
-		err = r.bind()
-	}
-	if err != nil {
-		return nil, errors.Join(err, file.Close())
-	}
-	return r, nil
-}
-
-func (r *Reader) corrupt(off int64, format string, args ...any) error {
+func (r *opened) corrupt(off int64, format string, args ...any) error {
 	return &CorruptionError{File: r.path, Offset: off, Reason: fmt.Sprintf(format, args...)}
 }
 
 // load reads and checks everything behind the pages.
-func (r *Reader) load() error {
+func (r *opened) load() error {
 	st, err := r.file.Stat()
 	if err != nil {
 		return fmt.Errorf("open segment: %w", err)
@@ -113,7 +89,7 @@ func (r *Reader) load() error {
 }
 
 // readTail makes have, the last bytes of the file, at least n bytes long.
-func (r *Reader) readTail(have []byte, size, n int64) ([]byte, error) {
+func (r *opened) readTail(have []byte, size, n int64) ([]byte, error) {
 	if int64(len(have)) >= n {
 		return have, nil
 	}
@@ -128,7 +104,7 @@ func (r *Reader) readTail(have []byte, size, n int64) ([]byte, error) {
 }
 
 // bind finds the table's columns in the file.
-func (r *Reader) bind() error {
+func (r *opened) bind() error {
 	byName := make(map[string]int, len(r.index.columns))
 	for i, c := range r.index.columns {
 		byName[c.name] = i
@@ -146,18 +122,6 @@ func (r *Reader) bind() error {
 		r.columns[i] = k
 	}
 	return nil
-}
-
-// Info describes the segment.
-func (r *Reader) Info() Info { return r.index.info }
-
-// Table is the table the reader was opened for.
-func (r *Reader) Table() *schema.Table { return r.table }
-
-// Close closes the file. No Read may be running or follow.
-func (r *Reader) Close() error {
-	r.cache.drop(r.id)
-	return r.file.Close()
 }
 
 // scratch is the memory behind Scratch.
@@ -193,7 +157,7 @@ type pageBytes struct {
 
 // loadPage reads a page, checks its checksum and uncompresses its values: all of them or, where planes is not negative, at
 // least so many planes of split numbers.
-func (r *Reader) loadPage(p *pageMeta, planes int, s *scratch) error {
+func (r *opened) loadPage(p *pageMeta, planes int, s *scratch) error {
 	n := int(p.size)
 	s.page = extend(s.page, 0, n+padding)[:n]
 	off := p.off + int64(p.hdr)
@@ -254,7 +218,7 @@ func frameHolds(src []byte, want int) bool {
 }
 
 // dictionary is a chunk's dictionary, from the cache or the file.
-func (r *Reader) dictionary(g, column int, s *scratch) (*dictionary, error) {
+func (r *opened) dictionary(g, column int, s *scratch) (*dictionary, error) {
 	key := cacheKey{r.id, int32(g), int32(column)}
 	if d := r.cache.get(key); d != nil {
 		return d, nil

@@ -106,8 +106,8 @@ type Unit struct {
 
 // OpenOptions tune a Reader.
 type OpenOptions struct {
-	// Cache keeps decoded dictionaries; share one among all readers of a database. Nil gives the reader one of its own
-	// with a budget of 32 MiB.
+	// Cache keeps decoded dictionaries and open files; share one among all readers of a database. Nil gives the reader one
+	// of its own with a budget of 32 MiB for dictionaries.
 	Cache *Cache
 }
 

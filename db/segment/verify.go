@@ -10,9 +10,8 @@ import (
 	"github.com/flowlake/flowlake/db/batch"
 )
 
-// Verify reads the whole file and checks everything in it: each page's header and data against their checksums, that
-// every value decodes, and the Bloom filters. The index block and the footer were checked by Open.
-func (r *Reader) Verify(ctx context.Context) (err error) {
+// verify is Reader.Verify.
+func (r *opened) verify(ctx context.Context) (err error) {
 	defer guard(r.path, 0, &err)
 	var s scratch
 	if err := r.readAt(0, len(parquetMagic), &s); err != nil {
@@ -34,7 +33,7 @@ func (r *Reader) Verify(ctx context.Context) (err error) {
 	return nil
 }
 
-func (r *Reader) verifyChunk(g, k int, s *scratch) error {
+func (r *opened) verifyChunk(g, k int, s *scratch) error {
 	m, col := &r.index.groups[g].chunks[k], r.index.columns[k]
 	var d *dictionary
 	if m.dictLen > 0 {
@@ -69,7 +68,7 @@ func (r *Reader) verifyChunk(g, k int, s *scratch) error {
 	return r.verifyLocator(m, s)
 }
 
-func (r *Reader) verifyHeader(p *pageMeta, s *scratch) error {
+func (r *opened) verifyHeader(p *pageMeta, s *scratch) error {
 	if err := r.readAt(p.off, int(p.hdr), s); err != nil {
 		return err
 	}
@@ -79,7 +78,7 @@ func (r *Reader) verifyHeader(p *pageMeta, s *scratch) error {
 	return nil
 }
 
-func (r *Reader) verifyBloom(m *chunkMeta, s *scratch) error {
+func (r *opened) verifyBloom(m *chunkMeta, s *scratch) error {
 	for i, crc := range m.bloomCRC {
 		off := m.bloomOff + int64(i*bloomSection)
 		if err := r.readAt(off, min(bloomSection, int(m.bloomLen)-i*bloomSection), s); err != nil {
@@ -93,7 +92,7 @@ func (r *Reader) verifyBloom(m *chunkMeta, s *scratch) error {
 }
 
 // readAt reads n bytes into s.page.
-func (r *Reader) readAt(off int64, n int, s *scratch) error {
+func (r *opened) readAt(off int64, n int, s *scratch) error {
 	s.page = extend(s.page, 0, n)
 	if _, err := r.file.ReadAt(s.page, off); errors.Is(err, io.EOF) {
 		return r.corrupt(off, "file ends within %d bytes", n)

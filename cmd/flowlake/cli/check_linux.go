@@ -161,8 +161,8 @@ func memlock() finding {
 func openFiles() finding {
 	found, soft := limit(unix.RLIMIT_NOFILE)
 	f := finding{"open files (ulimit -n)", found, "ok", "", ""}
-	if soft < 4096 {
-		f.state, f.without, f.todo = "low", "opening a folder with many segments can fail", "raise it: ulimit -n 65536, or LimitNOFILE= in a systemd unit"
+	if soft < 1024 { // segments held open are 512 at most (db.Options.MaxOpenFiles)
+		f.state, f.without, f.todo = "low", "too few for files of the database and connections together", "raise it: ulimit -n 65536, or LimitNOFILE= in a systemd unit"
 	}
 	return f
 }

@@ -107,6 +107,8 @@ func dbCounters(m db.Metrics) []counter {
 	c.now("tag_sets", "distinct tag sets", float64(m.TagSets))
 	c.now("tag_keys", "distinct tag keys", float64(m.TagKeys))
 	c.now("tag_bytes", "memory of tag sets", float64(m.TagBytes))
+	c.now("open_segments", "segments that are held open", float64(m.OpenSegments))
+	c.now("segment_index_bytes", "memory of the indexes of open segments", float64(m.IndexBytes))
 	c.now("cache_bytes", "memory of decoded dictionaries that are kept", float64(m.CacheBytes))
 	c.add("flushes", "times that rows went to segments", float64(m.Flushes))
 	c.add("flushed_rows", "rows that did", float64(m.FlushedRows))
