@@ -209,13 +209,16 @@ func size(ctx context.Context, s Spec) (*Outcome, error) {
 	return out, err
 }
 
+// patient has writes that are not measured wait for a busy machine.
+func patient(o *db.Options) { o.MaxWait = 10 * time.Minute }
+
 // load writes all rows: into compacted segments, or into the log, where the end of the process leaves them.
 func load(ctx context.Context, s Spec) (*Outcome, error) {
 	rows, err := newStream(s, s.Pool < s.Rows)
 	if err != nil {
 		return nil, err
 	}
-	opts := []func(*db.Options){keep}
+	opts := []func(*db.Options){keep, patient}
 	if s.Phase == PhaseLoadWAL {
 		opts = append(opts, unflushed)
 	}
