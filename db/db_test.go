@@ -469,8 +469,14 @@ func TestBackPressure(t *testing.T) {
 		t.Fatalf("after %d rows that could not be flushed: %v", n, err)
 	}
 	equalIDs(t, "acknowledged rows", allIDs(t, d), upTo(n))
-	fail.Delete(1)
 	deadline := time.Now().Add(20 * time.Second)
+	for d.Metrics().BackgroundErrors == 0 { // the flusher may not have had a core yet
+		if time.Now().After(deadline) {
+			t.Fatal("no flush has failed")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	fail.Delete(1)
 	for {
 		if err = d.Write(context.Background(), rowsOf(n, 20)); err == nil {
 			break

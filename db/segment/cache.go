@@ -57,6 +57,7 @@ type cacheEntry struct {
 type dictionary struct {
 	text *batch.Dict
 	ids  []uint32 // tag-set columns
+	ints []int64  // columns of numbers
 	cost int64
 }
 

@@ -38,6 +38,8 @@ type columnWriter struct {
 
 	text  interner
 	ids   idInterner
+	// numbers is the dictionary of a column of numbers, for its pages of long runs
+	numbers numberDict
 	remap []uint32    // code of the batch's dictionary -> code of text, plus one
 	from  *batch.Dict // the dictionary remap is for
 	conv  converter
@@ -411,11 +413,11 @@ func (w *columnWriter) intValues(p *pageMeta, e *encoder) (values []byte, raw in
 		}
 		return e.booleans(v), 0, nil
 	}
-	return w.numbers(p, e, v)
+	return w.numberValues(p, e, v)
 }
 
-// numbers encodes v, which lies in p's range, in the way that suits it best.
-func (w *columnWriter) numbers(p *pageMeta, e *encoder, v []int64) (values []byte, raw int, err error) {
+// numberValues encodes v, which lies in p's range, in the way that suits it best.
+func (w *columnWriter) numberValues(p *pageMeta, e *encoder, v []int64) (values []byte, raw int, err error) {
 	width := 8
 	if w.col.Type == schema.Integer {
 		width = 4
@@ -423,8 +425,19 @@ func (w *columnWriter) numbers(p *pageMeta, e *encoder, v []int64) (values []byt
 			return nil, 0, fmt.Errorf("column %s: %w: INTEGER %d..%d", w.col.Name, ErrValue, p.min, p.max)
 		}
 	}
+	form := formDelta
+	if len(v) > 0 {
+		form = e.sample.choose(v, p.min, p.max)
+	}
+	if form == formSparse {
+		values, ok, err := w.asCodes(e, v)
+		if ok || err != nil {
+			p.enc = encDictionary
+			return values, 0, err
+		}
+	}
 	if !w.portable {
-		if form := e.sample.choose(v, p.min, p.max); form != formDelta {
+		if form != formDelta {
 			p.enc = encByteSplit
 			planes := e.split64(v, min(planesOf(p.min, p.max), width))
 			return e.packPlanes(planes, len(v), width, uint64(p.min), form == formSparse), width * len(v), nil
@@ -632,5 +645,6 @@ func (w *columnWriter) endGroup() {
 	w.seen = w.seen[:0]
 	w.text.reset()
 	w.ids.reset()
+	w.numbers.reset()
 	w.from, w.kept = nil, 0
 }

@@ -10,8 +10,8 @@ import (
 
 // Everything fixed about the file is in this file and in docs/format/segment.md.
 const (
-	// formatVersion: 2 added integers as BYTE_STREAM_SPLIT, 3 page locators
-	formatVersion  = 3
+	// formatVersion: 2 added integers as BYTE_STREAM_SPLIT, 3 page locators, 4 integers as RLE_DICTIONARY
+	formatVersion  = 4
 	versionLocator = 3
 
 	parquetMagic = "PAR1"

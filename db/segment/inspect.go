@@ -104,6 +104,8 @@ func (c *ColumnInspection) Why() string {
 		return ""
 	case c.Constant == c.Pages:
 		return "constant"
+	case c.Type.Physical() == schema.Int64 && e["RLE_DICTIONARY"] > 0 && len(e) > 1:
+		return "page by page: runs of few values, entropy of the bytes, differences"
 	case e["BYTE_STREAM_SPLIT"] > 0 && e["DELTA_BINARY_PACKED"]+e["PLAIN"] > 0:
 		return "page by page: entropy of the bytes against differences"
 	case e["BYTE_STREAM_SPLIT"] > 0:

@@ -39,6 +39,8 @@ func (r *opened) unitBytes(u Unit) int64 {
 		case schema.ID, schema.Code:
 			width = 4
 			n += int64(c.dict.raw) + int64(c.dictLen)*4
+		default:
+			n += int64(c.dictLen) * 8
 		}
 		if int(u.Page) >= len(c.pages) {
 			continue

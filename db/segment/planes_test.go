@@ -27,10 +27,11 @@ var numberSets = []struct {
 	{"uniform", "DELTA_BINARY_PACKED", func(rng *rand.Rand, _ int) int64 { return int64(rng.Uint64()) }},
 	{"latencies", "BYTE_STREAM_SPLIT", func(rng *rand.Rand, _ int) int64 { return int64(rng.ExpFloat64() * 5000) }},
 	{"few", "BYTE_STREAM_SPLIT", func(rng *rand.Rand, _ int) int64 { return 1 + int64(rng.ExpFloat64()*4) }},
-	{"rare", "BYTE_STREAM_SPLIT", func(rng *rand.Rand, _ int) int64 { return max(0, rng.Int64N(100)-97) }},
+	{"rare", "RLE_DICTIONARY", func(rng *rand.Rand, _ int) int64 { return max(0, rng.Int64N(100)-97) }},
 	{"negative", "DELTA_BINARY_PACKED", func(rng *rand.Rand, _ int) int64 { return -int64(rng.ExpFloat64() * 5000) }},
 	{"signs", "DELTA_BINARY_PACKED", func(rng *rand.Rand, _ int) int64 { return int64(rng.NormFloat64() * 300) }},
-	{"runs", "BYTE_STREAM_SPLIT", func(_ *rand.Rand, i int) int64 { return int64(i/500*7919) % 4096 }},
+	{"runs", "RLE_DICTIONARY", func(_ *rand.Rand, i int) int64 { return int64(i/500*7919) % 4096 }},
+	{"steps", "BYTE_STREAM_SPLIT", func(_ *rand.Rand, i int) int64 { return int64(i / 13 * 7919) }}, // more than a dictionary holds
 	{"extremes", "BYTE_STREAM_SPLIT", func(rng *rand.Rand, _ int) int64 {
 		return []int64{math.MinInt64, math.MaxInt64, 0, 0, 0, 0, 1, -1}[rng.IntN(8)]
 	}},

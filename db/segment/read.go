@@ -272,10 +272,10 @@ func decodeValues(v *batch.Vector, p *pageMeta, col columnMeta, d *dictionary, c
 	switch col.typ.Physical() {
 	case schema.Int64:
 		if some == n {
-			return decodeInts(v.I64, src, p, col.typ, s)
+			return decodeInts(v.I64, src, p, col.typ, d, s)
 		}
 		s.i64 = extend(s.i64, 0, some)
-		if err := decodeInts(s.i64, src, p, col.typ, s); err != nil {
+		if err := decodeInts(s.i64, src, p, col.typ, d, s); err != nil {
 			return err
 		}
 		spread(v.I64, s.i64, v.Valid)
@@ -320,9 +320,11 @@ func spread[T any](dst, src []T, valid batch.Bitmap) {
 	}
 }
 
-func decodeInts(dst []int64, src []byte, p *pageMeta, t schema.Type, s *scratch) (err error) {
+func decodeInts(dst []int64, src []byte, p *pageMeta, t schema.Type, d *dictionary, s *scratch) (err error) {
 	enc := p.enc
 	switch {
+	case enc == encDictionary && t != schema.Boolean:
+		return decodeNumbers(dst, src, d.ints)
 	case enc == encByteSplit && t != schema.Boolean:
 		return decodePlanes(dst, src, t, p)
 	case enc == encRLE && t == schema.Boolean:

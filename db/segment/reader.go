@@ -245,7 +245,11 @@ func parseDictionary(src []byte, n int, t schema.Type) (*dictionary, error) {
 		}
 		return &dictionary{ids: ids, cost: int64(4*n) + 64}, nil
 	}
-	if len(src) < 4*n {
+	if t.Physical() == schema.Int64 {
+		ints, err := parseNumbers(src, n, t)
+		return &dictionary{ints: ints, cost: int64(8*n) + 64}, err
+	}
+	if len(src) < 4*n || t.Physical() != schema.Code {
 		return nil, errValues
 	}
 	data := make([]byte, 0, len(src)-4*n)

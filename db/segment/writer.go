@@ -425,6 +425,9 @@ func (w *Writer) writeDictionary(c *columnWriter) error {
 	case len(c.ids.ids) > 0:
 		c.meta.dictLen = uint32(len(c.ids.ids))
 		values = w.enc.plainInt32s(c.ids.ids)
+	case len(c.numbers.values) > 0:
+		c.meta.dictLen = uint32(len(c.numbers.values))
+		values = w.enc.plainNumbers(c.numbers.values, c.col.Type)
 	default:
 		return nil
 	}
