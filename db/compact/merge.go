@@ -59,6 +59,13 @@ func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o M
 	if err != nil {
 		return segment.Info{}, fmt.Errorf("merge into %s: %w", out, err)
 	}
+	for i, r := range in { // what is asked of their pages must not fail half way
+		if err := r.Hold(); err != nil {
+			letGo(in[:i])
+			return segment.Info{}, fmt.Errorf("merge into %s: %w", out, err)
+		}
+	}
+	defer letGo(in)
 	if err := m.open(in, &o); err != nil {
 		return segment.Info{}, err
 	}
@@ -79,6 +86,12 @@ func Merge(ctx context.Context, fs vfs.FS, in []*segment.Reader, out string, o M
 		return segment.Info{}, fmt.Errorf("merge into %s: %w", out, err)
 	}
 	return w.Finish()
+}
+
+func letGo(in []*segment.Reader) {
+	for _, r := range in {
+		r.Let()
+	}
 }
 
 type merge struct {

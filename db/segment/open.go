@@ -103,6 +103,13 @@ func (r *Reader) pin() (*opened, error) {
 // unpin ends a use of the open file.
 func (r *Reader) unpin() { r.cache.closeAll(r.cache.release(r)) }
 
+// held is the open file of somebody who has pinned it.
+func (r *Reader) held() *opened {
+	r.cache.mu.Lock()
+	defer r.cache.mu.Unlock()
+	return r.open
+}
+
 // Info describes the segment.
 func (r *Reader) Info() Info { return r.info }
 
@@ -125,7 +132,7 @@ const unreadable = -1
 func (r *Reader) Units(req *pred.Request) []Unit {
 	f, err := r.pin()
 	if err != nil {
-		return []Unit{{RowGroup: unreadable}}
+		return []Unit{{RowGroup: unreadable, Rows: 1}} // no unit is without rows
 	}
 	defer r.unpin()
 	return f.units(req)

@@ -161,6 +161,9 @@ func TestReopenFails(t *testing.T) {
 	if err := r.Read(context.Background(), units[0], everything(table), &s, &dst); !errors.Is(err, errTest) {
 		t.Errorf("read: %v", err)
 	}
+	if err := r.Hold(); !errors.Is(err, errTest) {
+		t.Errorf("hold: %v", err)
+	}
 	if err := r.Verify(context.Background()); !errors.Is(err, errTest) {
 		t.Errorf("verify: %v", err)
 	}
@@ -188,5 +191,28 @@ func TestCloseFails(t *testing.T) {
 	err := readers[0].Read(context.Background(), Unit{}, everything(readers[0].Table()), &s, &dst)
 	if !errors.Is(err, ErrReaderClosed) {
 		t.Errorf("read of a closed reader: %v", err)
+	}
+}
+
+// TestHold keeps a segment open past the limit.
+func TestHold(t *testing.T) {
+	fs, cache, readers, _ := manyFiles(t, 4, Limits{Files: 1})
+	if err := readers[0].Hold(); err != nil {
+		t.Fatal(err)
+	}
+	opens := fs.opens.Load()
+	for _, r := range readers[1:] {
+		readRows(t, r, everything(r.Table()))
+	}
+	if _, _, ok := readers[0].Uniform(Unit{}, 0); ok && readers[0].Info().MinTime != readers[0].Info().MaxTime {
+		t.Error("different times are the same")
+	}
+	readRows(t, readers[0], everything(readers[0].Table()))
+	if got := fs.opens.Load() - opens; got != 3 {
+		t.Errorf("%d files were opened, not 3", got)
+	}
+	readers[0].Let()
+	if files, _ := cache.Open(); files != 1 {
+		t.Errorf("%d files are open", files)
 	}
 }
