@@ -62,7 +62,7 @@ func TestNumbersInRuns(t *testing.T) {
 		length   int
 		portable bool
 		codes    bool // port is stored as codes
-	}{{1, false, false}, {12, false, false}, {60, false, true}, {60, true, true}, {5000, false, true}} {
+	}{{1, false, false}, {12, false, true}, {60, false, true}, {60, true, true}, {5000, false, true}} {
 		rng := rand.New(rand.NewPCG(uint64(c.length), 3))
 		b := runBatch(rng, table, 90_000, c.length)
 		fs := vfs.NewMem()
