@@ -43,7 +43,8 @@ type DB struct {
 	tagReaders int
 	goneTags   []string
 
-	durable sync.Map // folders whose names are known to be on disk (ensureDir)
+	nextSeq atomic.Uint64 // of the next file's name; commits write it down
+	durable sync.Map      // folders whose names are known to be on disk (ensureDir)
 
 	compactMu sync.Mutex // held while a merge runs; it comes before commitMu
 	// backfillMu is held while segments are rolled up that were there before their rollup; it comes before commitMu.
@@ -137,6 +138,7 @@ func (d *DB) open() error {
 		return err
 	}
 	d.manifest, d.quarantined = m, m.quarantine
+	d.nextSeq.Store(m.nextSeq)
 	if err := d.removeUnknown("tmp", nil); err != nil {
 		return err
 	}
@@ -301,7 +303,7 @@ func (d *DB) replay() error {
 		}
 		// what has room stays for the flusher: nobody has to wait for it
 		for len(d.sealed) > 0 && d.unflushedLocked() > d.opts.MemoryBytes {
-			if err := d.flushOldest(); vfs.IsNoSpace(err) && d.unflushedLocked() < 2*d.opts.MemoryBytes {
+			if _, err := d.flushOldest(); vfs.IsNoSpace(err) && d.unflushedLocked() < 2*d.opts.MemoryBytes {
 				return nil // a full disk: reads go on, the flusher tries again
 			} else if err != nil {
 				return err

@@ -87,75 +87,89 @@ func (d *DB) flushSealed(paced bool) error {
 		if paced && d.mergesBehind() {
 			return nil
 		}
-		d.mu.RLock()
-		n := len(d.sealed)
-		d.mu.RUnlock()
-		if n == 0 {
-			return nil
-		}
-		if err := d.flushOldest(); err != nil {
+		if n, err := d.flushOldest(); n == 0 || err != nil {
 			return err
 		}
 	}
 }
 
-// flushOldest writes the oldest sealed head to segments and makes them the database's, in one step for readers.
-func (d *DB) flushOldest() error {
-	d.mu.RLock()
-	h := d.sealed[0]
-	d.mu.RUnlock()
+// flushOldest writes the oldest sealed heads to segments, side by side where there are several, and makes them the database's
+// one after the other, each in one step for readers. It says how many there were.
+func (d *DB) flushOldest() (int, error) {
 	began := d.opts.Now()
-	stats := h.Stats()
 	d.commitMu.Lock()
-	added, err := d.flushHead(h, stats)
+	d.mu.RLock()
+	heads := slices.Clone(d.sealed[:min(len(d.sealed), d.opts.flushers())])
+	d.mu.RUnlock()
+	writers := make([]*flushWriter, len(heads))
+	_ = each(len(heads), len(heads), func(i int) error {
+		w := &flushWriter{d: d, stats: heads[i].Stats()}
+		writers[i], w.err = w, w.write(heads[i])
+		return nil
+	})
+	var err error
+	done := 0
+	for _, w := range writers {
+		if err == nil {
+			err = d.commitFlush(w)
+		} else {
+			d.removeFiles(w.paths) // an older head is not stored: neither is this one
+		}
+		if err == nil {
+			done++
+		}
+	}
 	d.noteBacklog(d.candidates())
 	d.commitMu.Unlock()
-	if err != nil {
-		return fmt.Errorf("flush records %d to %d: %w", stats.First, stats.Last, err)
+	for _, w := range writers[:done] {
+		d.flushedHead(w, began)
 	}
+	return len(heads), err
+}
+
+// flushedHead tells of a head that is in segments, and drops its records from the log.
+func (d *DB) flushedHead(w *flushWriter, began time.Time) {
 	var bytes int64
-	for _, s := range added {
+	for _, s := range w.edit.Add {
 		bytes += s.Bytes
 	}
 	d.counts.flushes.Add(1)
-	d.counts.flushedRows.Add(stats.Rows)
+	d.counts.flushedRows.Add(w.stats.Rows)
 	d.counts.flushedBytes.Add(bytes)
+	d.counts.rollupRows.Add(w.rolledIn)
+	d.counts.rollupPartials.Add(w.rolled)
 	if f := d.opts.Events.Flushed; f != nil {
-		f(len(added), stats.Rows, bytes, d.opts.Now().Sub(began))
+		f(len(w.edit.Add), w.stats.Rows, bytes, d.opts.Now().Sub(began))
 	}
 	select {
 	case d.compact <- struct{}{}:
 	default:
 	}
 	if d.log == nil {
-		return nil
+		return
 	}
-	if err := d.log.TruncateFront(stats.Last); err != nil {
+	if err := d.log.TruncateFront(w.stats.Last); err != nil {
 		d.backgroundError("drop flushed log records", err) // replay skips them; the next flush tries again
 	}
-	return nil
 }
 
-// flushHead is flushOldest while commitMu is held.
-func (d *DB) flushHead(h *head.Head, stats head.Stats) ([]segmentMeta, error) {
-	w := flushWriter{d: d, stats: stats}
-	e, err := w.write(h)
+// commitFlush makes the segments of the oldest sealed head the database's. The caller holds commitMu.
+func (d *DB) commitFlush(w *flushWriter) error {
+	err := w.finish()
 	if err != nil {
 		d.removeFiles(w.paths)
-		return nil, err
+		return fmt.Errorf("flush records %d to %d: %w", w.stats.First, w.stats.Last, err)
 	}
-	refs, err := d.openRefs(e.Add)
+	refs, err := d.openRefs(w.edit.Add)
 	if err != nil {
 		d.removeFiles(w.paths)
-		return nil, fmt.Errorf("open new segments: %w", err)
+		return fmt.Errorf("flush records %d to %d: open new segments: %w", w.stats.First, w.stats.Last, err)
 	}
-	if err := d.commit(e, w.paths); err != nil {
-		return nil, errors.Join(err, releaseAll(refs))
+	if err := d.commit(&w.edit, w.paths); err != nil {
+		return fmt.Errorf("flush records %d to %d: %w", w.stats.First, w.stats.Last, errors.Join(err, releaseAll(refs)))
 	}
-	d.counts.rollupRows.Add(w.rolledIn)
-	d.counts.rollupPartials.Add(w.rolled)
-	if len(e.Tags) > 0 {
-		d.tagsTo = e.Tags[0].To
+	if len(w.edit.Tags) > 0 {
+		d.tagsTo = w.edit.Tags[0].To
 	}
 	d.mu.Lock()
 	d.sealed = d.sealed[1:]
@@ -163,7 +177,7 @@ func (d *DB) flushHead(h *head.Head, stats head.Stats) ([]segmentMeta, error) {
 	close(d.room)
 	d.room = make(chan struct{})
 	d.mu.Unlock()
-	return e.Add, nil
+	return nil
 }
 
 // commit makes an edit that adds some files. Their names stay taken when it fails in doubt: they are removed after a later
@@ -189,17 +203,16 @@ func (d *DB) removeFiles(paths []string) {
 	}
 }
 
-// flushWriter makes the segments of one head.
+// flushWriter makes the segments of one head. Several may work side by side: they read what changes only under commitMu,
+// which whoever waits for them holds.
 type flushWriter struct {
 	d     *DB
 	stats head.Stats
 	edit  edit
 	paths []string // files made so far
 	dirs  map[string]bool
-
-	// a backfill holds no lock (unlocked), and its rows keep the time at which they were written (keep)
-	unlocked bool
-	keep     int64
+	err   error // of write
+	keep  int64 // of a backfill: when its rows were written; 0 is now
 	// rows that rollups took, and partial rows that they became
 	rolledIn, rolled int64
 
@@ -213,25 +226,35 @@ type flushWriter struct {
 	column  batch.Vector   // one of the other columns
 }
 
-func (w *flushWriter) write(h *head.Head) (*edit, error) {
+// write makes the segments of the head's rows, and of what rollups make of them.
+func (w *flushWriter) write(h *head.Head) error {
 	w.dirs = map[string]bool{}
 	w.edit.Flushed = w.stats.Last
 	for _, t := range h.Tables() {
 		if err := w.table(t, h.Entries(t)); err != nil {
-			return nil, fmt.Errorf("table %s: %w", t.Name, err)
+			return fmt.Errorf("table %s: %w", t.Name, err)
 		}
 	}
-	if err := w.rollups(h); err != nil {
-		return nil, err
+	return w.rollups(h)
+}
+
+// finish completes the edit by what depends on the edits before it. The caller holds commitMu.
+func (w *flushWriter) finish() error {
+	if w.err != nil {
+		return w.err
 	}
+	w.edit.Rollups = slices.DeleteFunc(w.edit.Rollups, func(r rollupMeta) bool {
+		_, ok := w.d.manifest.rollups[r.Name]
+		return ok
+	})
 	if err := w.tags(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.syncDirs(); err != nil {
-		return nil, err
+		return err
 	}
-	w.edit.NextSeq = w.d.manifest.nextSeq
-	return &w.edit, nil
+	w.edit.NextSeq = w.d.nextSeq.Load()
+	return nil
 }
 
 // table decodes a table's entries some at a time, and writes each lot sorted, one segment a day.
@@ -385,13 +408,7 @@ func (w *flushWriter) days(t *schema.Table, first, last uint64) error {
 
 // segment writes some rows of the lot as one segment.
 func (w *flushWriter) segment(t *schema.Table, day int64, o segment.Options, rows []int32) error {
-	if w.unlocked {
-		w.d.commitMu.Lock()
-	}
 	rel := w.d.segmentPath(t, day, o)
-	if w.unlocked {
-		w.d.commitMu.Unlock()
-	}
 	info, err := w.file(rel, t, o, func(s *segment.Writer) error { return s.AppendColumns(&w.rows, rows, w.late) })
 	if err != nil {
 		return err
@@ -425,10 +442,9 @@ func (w *flushWriter) file(rel string, t *schema.Table, o segment.Options, fill 
 	return info, err
 }
 
-// segmentPath is a path that was never used for a segment. The caller holds commitMu.
+// segmentPath is a path that was never used for a segment.
 func (d *DB) segmentPath(t *schema.Table, day int64, o segment.Options) string {
-	seq := d.manifest.nextSeq
-	d.manifest.nextSeq++
+	seq := d.nextSeq.Add(1) - 1
 	date := time.Unix(day*int64(24*time.Hour/time.Second), 0).UTC().Format(time.DateOnly)
 	return path.Join("tables", t.Base, t.Resolution, date, fmt.Sprintf("%d-%d-%d.parquet", o.MinIndex, o.MaxIndex, seq))
 }

@@ -72,7 +72,7 @@ func TestRewriteFailureMergeSpins(t *testing.T) {
 	fail.Store(true)
 	t.Log("compact:", d.Compact(context.Background()))
 	fail.Store(false)
-	seq := d.manifest.nextSeq
+	seq := d.nextSeq.Load()
 	done := make(chan error, 1)
 	go func() { done <- d.Compact(context.Background()) }()
 	select {
@@ -80,7 +80,7 @@ func TestRewriteFailureMergeSpins(t *testing.T) {
 		t.Log("second compact", err)
 	case <-time.After(time.Minute):
 		d.commitMu.Lock()
-		n := d.manifest.nextSeq - seq
+		n := d.nextSeq.Load() - seq
 		d.commitMu.Unlock()
 		t.Errorf("Compact spins: %d merges in a minute, %d counted", n, d.Metrics().Compactions)
 	}

@@ -121,7 +121,7 @@ func (d *DB) candidates() []compact.Segment {
 // replaceSegments makes one edit that drops and adds segments, and changes what scans see accordingly. The caller holds
 // commitMu.
 func (d *DB) replaceSegments(drop []segmentMeta, add []*segmentRef, files []string) error {
-	e := &edit{NextSeq: d.manifest.nextSeq}
+	e := &edit{NextSeq: d.nextSeq.Load()}
 	paths := map[string]bool{}
 	for _, m := range drop {
 		e.Drop = append(e.Drop, m.Path)
@@ -288,9 +288,7 @@ func (d *DB) acquireInputs(job *compact.Job) []*segmentRef {
 
 // mergeInto writes the merged segment to its place and syncs the folder.
 func (d *DB) mergeInto(ctx context.Context, t *schema.Table, day int64, in []*segment.Reader, o segment.Options, written int64) (segmentMeta, string, error) {
-	d.commitMu.Lock()
 	rel := d.segmentPath(t, day, o)
-	d.commitMu.Unlock()
 	full := filepath.Join(d.dir, filepath.FromSlash(rel))
 	info, err := d.writeFile(rel, func(tmp string) (segment.Info, error) {
 		return compact.Merge(ctx, d.fs, in, tmp, compact.MergeOptions{Segment: o, MemoryBytes: d.opts.MergeBytes})

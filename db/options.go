@@ -2,6 +2,7 @@ package db
 
 import (
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/flowlake/flowlake/db/schema"
@@ -143,6 +144,8 @@ const (
 	defaultPage    = 16384
 	defaultFlush   = 512 << 10
 	mergesPerFlush = 16 // inputs of a merge
+	maxFlushers    = 2
+	flushersBudget = 2 << 30 // below it one flush at a time
 )
 
 // fitBudget derives the defaults from BudgetBytes: an eighth each for unflushed rows, for the rows of a flush, and for the
@@ -159,6 +162,15 @@ func (o *Options) fitBudget() {
 	def(&o.PageRows, max(min(o.FlushRows/mergesPerFlush, defaultPage), 256))
 	def(&o.MaxTagBytes, min(b/6, 3<<29)) // see tagLimits for the rest of the quarter
 	def(&o.MaxTagSets, int(min(o.MaxTagBytes/tagSetBytes, 10_000_000)))
+}
+
+// flushers is how many heads are written to segments side by side when several wait: there are two cores for it, and memory
+// for the rows of both.
+func (o *Options) flushers() int {
+	if o.BudgetBytes > 0 && o.BudgetBytes < flushersBudget {
+		return 1
+	}
+	return min(runtime.GOMAXPROCS(0), maxFlushers)
 }
 
 // tagLimits are the limits of the store of tag sets, which admits up to three quarters of them (tags.Store.Admits).

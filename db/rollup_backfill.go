@@ -94,7 +94,7 @@ func (d *DB) backfillSegment(ctx context.Context, name, path string) error {
 		}
 		return errors.New("it is not open")
 	}
-	w := &flushWriter{d: d, dirs: map[string]bool{}, unlocked: true, keep: m.Written}
+	w := &flushWriter{d: d, dirs: map[string]bool{}, keep: m.Written}
 	err := w.segmentRollup(ctx, u, s)
 	if err = errors.Join(err, s.release()); err != nil {
 		d.removeFiles(w.paths)
@@ -163,7 +163,7 @@ func (d *DB) commitBackfill(w *flushWriter, u *schema.Rollup, path string) (did 
 		d.removeFiles(w.paths)
 		return false, 0, 0, fmt.Errorf("open new segments: %w", err)
 	}
-	w.edit.NextSeq = d.manifest.nextSeq
+	w.edit.NextSeq = d.nextSeq.Load()
 	w.edit.Rolled = []rolledMeta{{Rollup: u.Def.Name, Segments: []string{path}}}
 	if err := d.commit(&w.edit, w.paths); err != nil {
 		return false, 0, 0, errors.Join(err, releaseAll(refs))

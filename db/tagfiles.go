@@ -60,11 +60,9 @@ func (w *flushWriter) tags() error {
 	return nil
 }
 
-// tagFilePath is a path that was never used for a tag file. The caller holds commitMu.
+// tagFilePath is a path that was never used for a tag file.
 func (d *DB) tagFilePath(from, to uint32) string {
-	seq := d.manifest.nextSeq
-	d.manifest.nextSeq++
-	return path.Join("tags", fmt.Sprintf("%d-%d-%d.parquet", from, to, seq))
+	return path.Join("tags", fmt.Sprintf("%d-%d-%d.parquet", from, to, d.nextSeq.Add(1)-1))
 }
 
 // tagGroupRows is how many sets a key must have for its rows to be a row group, or some, of their own: the dictionary of its

@@ -109,7 +109,7 @@ func (d *DB) replaceTags(files []tagFile, by tagFile) error {
 		d.removeFiles([]string{full})
 		return ErrClosed
 	}
-	e := &edit{NextSeq: d.manifest.nextSeq, Tags: []tagFile{by}}
+	e := &edit{NextSeq: d.nextSeq.Load(), Tags: []tagFile{by}}
 	var gone []string
 	for _, f := range files {
 		e.DropTags = append(e.DropTags, f.Path)
