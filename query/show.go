@@ -191,7 +191,8 @@ func (s *Session) tagKeys(ctx context.Context, p *plan.Planner, stmt *ast.Show) 
 func (s *Session) tagCardinality() ([]exec.Col, [][]exec.Value) {
 	cols := append(textCols("key"), exec.Col{Name: "values", Type: schema.BigInt}, exec.Col{Name: "sets", Type: schema.BigInt},
 		exec.Col{Name: "multiplies", Type: schema.Double}, exec.Col{Name: "bytes", Type: schema.BigInt, Unit: "bytes"},
-		exec.Col{Name: "share", Type: schema.Double}, exec.Col{Name: "new_values_per_minute", Type: schema.Double})
+		exec.Col{Name: "share", Type: schema.Double}, exec.Col{Name: "new_values_per_minute", Type: schema.Double},
+		exec.Col{Name: "bytes_per_set", Type: schema.Double, Unit: "bytes"})
 	view := s.engine.src.Tags()
 	if view == nil {
 		return cols, nil
@@ -203,7 +204,8 @@ func (s *Session) tagCardinality() ([]exec.Col, [][]exec.Value) {
 			multiplies = exec.NullValue(schema.Double)
 		}
 		rows = append(rows, append(textRow(k.Key), exec.IntValue(int64(k.Values)), exec.IntValue(int64(k.Sets)), multiplies,
-			exec.IntValue(k.Bytes), exec.FloatValue(math.Round(k.Share*1e4)/1e4), exec.FloatValue(k.NewValues)))
+			exec.IntValue(k.Bytes), exec.FloatValue(math.Round(k.Share*1e4)/1e4), exec.FloatValue(k.NewValues),
+			exec.FloatValue(math.Round(k.BytesPerSet()*10)/10)))
 	}
 	return cols, rows
 }

@@ -23,6 +23,9 @@ type KeyCardinality struct {
 	NewValues float64
 }
 
+// BytesPerSet is how much memory each set with the key takes for it, in bytes.
+func (k *KeyCardinality) BytesPerSet() float64 { return float64(k.Bytes) / float64(max(k.Sets, 1)) }
+
 // What an estimate of Multiplies looks at: so many of the last sets, of so many keys.
 const (
 	sampleSets = 256 << 10
@@ -45,7 +48,7 @@ func (v *View) Cardinality(limit int) []KeyCardinality {
 		st, count := k.values.visible(v.n)
 		r := row{k, KeyCardinality{Key: k.name, Values: int(count) - 1}}
 		r.Sets, r.Bytes = k.col.weigh(v.n)
-		r.Bytes += int64(st.offs[count]) + valueBytes*int64(r.Values) + keyBytes
+		r.Bytes += valueSize(int(st.offs[count])) + valueBytes*int64(r.Values-1) + keyBytes
 		if minutes > 0 {
 			fresh, _ := slices.BinarySearch(st.first[1:count], from)
 			r.NewValues = float64(int(count)-1-fresh) / minutes

@@ -99,7 +99,7 @@ func (s *Store) growth() int64 {
 			size += keyBytes
 		}
 		if p.code == 0 {
-			size += int64(len(p.value)) + valueBytes
+			size += valueSize(len(p.value))
 		}
 	}
 	return size

@@ -87,7 +87,7 @@ func (l *Loader) Value(key uint32, value []byte, id uint32) (uint32, error) {
 			l.reserve(k, id)
 		}
 		code = k.values.insert(value, hash, id)
-		s.bytes.Add(int64(len(value)) + valueBytes)
+		s.bytes.Add(valueSize(len(value)))
 	}
 	if n := len(k.name) + len(value) + 4; n > l.keys[key].longest {
 		l.keys[key].longest = n

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -205,27 +206,60 @@ func TestRecentTorn(t *testing.T) {
 	wg.Wait()
 }
 
-// What the store says it takes is what it takes.
+// What the store says it takes is what it takes, whatever the sets are like, interned or loaded: MaxBytes bounds the heap.
 func TestBytesAreTrue(t *testing.T) {
 	const n = 60_000
-	sets := wideSets(n)
-	before := heap()
-	s := New(Limits{RecentBytes: 1})
-	for _, enc := range sets {
-		if _, _, err := s.Intern(enc); err != nil {
-			t.Fatal(err)
-		}
-	}
-	took, says := int64(heap()-before), s.Stats().Bytes
-	if says < took*2/3 || says > took*3/2 {
-		t.Errorf("%d bytes a set, it says %d", took/n, says/n)
-	}
-	if took/n > 200 {
-		t.Errorf("%d bytes a set", took/n)
-	}
-	t.Logf("%d B/set, says %d, of %d encoded", took/n, says/n, len(sets[n-1]))
-	if len(sets) != n { // keeps them until here
-		t.Fatal()
+	few := func(i int) []byte { return set("pod", fmt.Sprintf("pod-%08d", i), "app", fmt.Sprint(i%50)) }
+	for _, c := range []struct {
+		name string
+		make func(i int) []byte
+		most int64 // bytes a set
+	}{
+		{"18 tags, two unique", wide, 200},
+		{"2 tags, one unique", few, 80},
+		{"no value unique", func(i int) []byte {
+			return set("a", fmt.Sprint(i%300), "b", fmt.Sprint(i/300), "c", fmt.Sprint(i%7))
+		}, 40},
+		{"long values", func(i int) []byte { return set("path", strings.Repeat("x", 300)+fmt.Sprint(i)) }, 550},
+		{"keys that few sets have", func(i int) []byte {
+			return set("pod", fmt.Sprintf("pod-%08d", i), fmt.Sprint("label-", i%500), fmt.Sprint(i%3))
+		}, 120},
+		{"each its own keys", func(i int) []byte { return set(fmt.Sprint("key-", i/4), "1", "n", fmt.Sprint(i)) }, 400},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sets := make([][]byte, n)
+			for i := range sets {
+				sets[i] = c.make(i)
+			}
+			before := heap()
+			s := New(Limits{RecentBytes: 1})
+			for _, enc := range sets {
+				if _, _, err := s.Intern(enc); err != nil {
+					t.Fatal(err)
+				}
+			}
+			took, says := int64(heap()-before), s.Stats().Bytes
+			if says < took*4/5 || says > took*6/5 || took/n > c.most {
+				t.Errorf("%d bytes a set, it says %d", took/n, says/n)
+			}
+			t.Logf("%d B/set, says %d, of %d encoded", took/n, says/n, len(sets[n-1]))
+			before = heap()
+			again := New(Limits{RecentBytes: 1})
+			l, err := again.NewLoader(1, uint32(s.Len()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(load(t, l, s.View(), 1, uint32(s.Len()), true), l.Finish()); err != nil {
+				t.Fatal(err)
+			}
+			l = nil
+			if took := int64(heap() - before); says < took*4/5 || says > took*6/5 {
+				t.Errorf("%d bytes a set loaded, it says %d", took/n, says/n)
+			}
+			runtime.KeepAlive(sets)
+			runtime.KeepAlive(s)
+			runtime.KeepAlive(again)
+		})
 	}
 }
 

@@ -218,7 +218,7 @@ func (s *Store) add() uint32 {
 		}
 		if p.code == 0 {
 			p.code = p.key.values.insert(p.value, p.hash, id)
-			size += int64(len(p.value)) + valueBytes
+			size += valueSize(len(p.value))
 			s.sum += mix(p.key.no, p.code)
 		}
 		size += p.key.col.append(id, p.code)
@@ -246,8 +246,11 @@ func (s *Store) now() int64 {
 const (
 	setBytes   = 16
 	keyBytes   = 500
-	valueBytes = 24
+	valueBytes = 20
 )
+
+// valueSize is what a value takes: arrays of text have a fifth of room to grow on average.
+func valueSize(length int) int64 { return int64(length+length/4) + valueBytes }
 
 // key returns the index of a key, which is made when it is new; mu is held.
 func (s *Store) key(name []byte, first uint32) *key {

@@ -109,6 +109,7 @@ func dbCounters(m db.Metrics) []counter {
 	c.now("tag_bytes", "memory of tag sets", float64(m.TagBytes))
 	c.now("open_segments", "segments that are held open", float64(m.OpenSegments))
 	c.now("segment_index_bytes", "memory of the indexes of open segments", float64(m.IndexBytes))
+	c.now("tag_bytes_per_set", "memory that each tag set takes, all its tags together", float64(m.TagBytes)/float64(max(m.TagSets, 1)))
 	c.now("cache_bytes", "memory of decoded dictionaries that are kept", float64(m.CacheBytes))
 	c.add("flushes", "times that rows went to segments", float64(m.Flushes))
 	c.add("flushed_rows", "rows that did", float64(m.FlushedRows))

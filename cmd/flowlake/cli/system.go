@@ -92,12 +92,14 @@ func tagsTable(d *db.DB) query.VirtualTable {
 			b.Float(4, k.Share)
 			b.Float(5, k.Multiplies)
 			b.Float(6, k.NewValues)
+			b.Float(7, k.BytesPerSet())
 			b.EndRow()
 		}
 	}, text("key", "key of a tag"), bigint("sets", "sets", "tag sets that have it"), bigint("values", "values", "distinct values of it"),
 		bigint("bytes", "bytes", "memory of its values and their index"), double("share", "", "part of the memory of all keys, 0 to 1"),
 		double("multiplies", "", "by how much it multiplies the sets that have it; 0 where that was not estimated"),
-		double("new_values_per_minute", "", "values that came in the last minutes"))
+		double("new_values_per_minute", "", "values that came in the last minutes"),
+		double("bytes_per_set", "bytes", "memory of it for each tag set that has it"))
 }
 
 func (s *systemInfo) ingestTable(d *db.DB) query.VirtualTable {
