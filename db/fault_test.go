@@ -50,7 +50,7 @@ func runFault(set func(*Options), kinds vfs.OpKind, at int64, fault vfs.Fault) (
 		done.Store(&c)
 		return fault
 	})
-	r := &faultRun{metaRun: &metaRun{set: set, mem: vfs.NewMem(), in: in, dir: "data", now: metaClock(0), rows: []map[int]bool{{}, {}}}, fault: fault.Err}
+	r := &faultRun{metaRun: &metaRun{set: set, mem: vfs.NewMem(), in: in, dir: "data", now: metaClock(0), rows: []map[int]bool{{}, {}}, kept: noRollups()}, fault: fault.Err}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())

@@ -22,7 +22,7 @@ var edges = func() *schema.Table {
 		{Name: "time", Type: schema.Timestamp, Role: schema.Time},
 		{Name: "id", Type: schema.BigInt},
 		{Name: "ok", Type: schema.Boolean},
-		{Name: "load", Type: schema.Double, Nullable: true},
+		{Name: "load", Type: schema.Double, Role: schema.Gauge, Nullable: true},
 		{Name: "ip", Type: schema.Inet},
 		{Name: "trace_id", Type: schema.Varchar, Bloom: true},
 		{Name: "attributes", Type: schema.Map},
@@ -195,7 +195,7 @@ func metaTermOf(t *schema.Table, col int, rng *rand.Rand, view *tags.View, ids i
 // metaOp is one operation. Everything it does follows from it, so that a history can be cut and run again.
 type metaOp struct {
 	Op    string `json:"op"`
-	Table int    `json:"table,omitempty"`
+	Table int    `json:"table,omitempty"` // or rollup
 	First int    `json:"first,omitempty"` // of write: the first id
 	N     int    `json:"n,omitempty"`     // of write: rows
 	Seed  uint64 `json:"seed,omitempty"`
@@ -218,8 +218,12 @@ func metaHistory(seed uint64, n int) []metaOp {
 	}
 	for range n {
 		switch p := rng.IntN(100); {
-		case p < 42:
+		case p < 38:
 			ops = append(ops, write())
+		case p < 48: // a rollup lives for some time
+			op := metaOp{Op: []string{"create", "create", "create", "backfill", "rolled", "rolled", "rolled", "keep", "drop"}[rng.IntN(9)]}
+			op.Table, op.Seed = rng.IntN(len(metaRollups)), rng.Uint64()
+			ops = append(ops, op)
 		case p < 70:
 			ops = append(ops, metaOp{Op: "scan", Table: rng.IntN(len(metaTables)), Seed: rng.Uint64()})
 		case p < 77:
@@ -235,14 +239,20 @@ func metaHistory(seed uint64, n int) []metaOp {
 		case p < 92:
 			ops = append(ops, metaOp{Op: "verify"})
 		default:
-			in := []string{"write", "write", "flush", "compact", "reopen"}[rng.IntN(5)]
+			in := []string{"write", "write", "flush", "compact", "reopen", "create", "backfill", "drop"}[rng.IntN(8)]
 			op := metaOp{}
-			if in == "write" {
+			switch in {
+			case "write":
 				op = write()
+			case "create", "backfill", "drop":
+				op.Table = rng.IntN(len(metaRollups))
 			}
 			op.Op, op.In, op.Seed = "crash", in, rng.Uint64()
 			ops = append(ops, op)
 		}
+	}
+	for i := range metaRollups {
+		ops = append(ops, metaOp{Op: "rolled", Table: i})
 	}
 	return append(ops, metaOp{Op: "scan", Table: 0}, metaOp{Op: "scan", Table: 1})
 }

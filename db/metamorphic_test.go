@@ -53,8 +53,9 @@ type metaRun struct {
 	now  time.Time
 	ids  int // no row has this id or a greater one
 
-	rows    []map[int]bool // by table, the ids that are there
-	entries [][]byte       // the log of a database without one
+	rows    []map[int]bool           // by table, the ids that are there
+	kept    map[string]time.Duration // rollups that there are: the shortest time for which each was kept
+	entries [][]byte                 // the log of a database without one
 
 	mu         sync.Mutex // guards what follows: hooks and events come from any goroutine
 	background error
@@ -66,7 +67,7 @@ type metaRun struct {
 
 // runHistory does the operations one after the other and says what is wrong.
 func runHistory(set func(*Options), ops []metaOp) (err error) {
-	r := &metaRun{set: set, mem: vfs.NewMem(), dir: "data", now: metaClock(0), rows: []map[int]bool{{}, {}}}
+	r := &metaRun{set: set, mem: vfs.NewMem(), dir: "data", now: metaClock(0), rows: []map[int]bool{{}, {}}, kept: noRollups()}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -176,6 +177,8 @@ func (r *metaRun) do(op metaOp) error {
 			err = fmt.Errorf("%v", problems)
 		}
 		return err
+	case "create", "drop", "keep", "backfill", "rolled":
+		return r.rollup(op)
 	case "crash":
 		return r.crash(op)
 	}
@@ -241,6 +244,9 @@ func (r *metaRun) crash(op metaOp) error {
 	if err := r.open(); err != nil {
 		return fmt.Errorf("after a power cut: %w", err)
 	}
+	if err := r.sameRollups(cut); err != nil {
+		return err
+	}
 	if inner.Op != "write" {
 		return nil
 	}
@@ -304,7 +310,7 @@ func (r *metaRun) backup(op metaOp) error {
 		if err != nil {
 			return err
 		}
-		other := &metaRun{set: r.set, mem: r.mem, in: r.in, dir: copied, now: r.now, rows: r.rows, ids: r.ids}
+		other := &metaRun{set: r.set, mem: r.mem, in: r.in, dir: copied, now: r.now, rows: r.rows, kept: r.kept, ids: r.ids}
 		if r.d.opts.ExternalLog {
 			other.entries = r.entries[:r.d.Applied():r.d.Applied()]
 		}
@@ -312,6 +318,9 @@ func (r *metaRun) backup(op metaOp) error {
 			return err
 		}
 		err = errors.Join(other.scan(metaOp{Table: 0}), other.scan(metaOp{Table: 1}))
+		for i := range metaRollups {
+			err = errors.Join(err, other.do(metaOp{Op: "rolled", Table: i}))
+		}
 		if err = errors.Join(err, other.d.Close(), other.background); err != nil {
 			return fmt.Errorf("the backup answers otherwise: %w", err)
 		}
