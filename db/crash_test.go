@@ -161,6 +161,10 @@ func TestCrashAfterEveryFileOperation(t *testing.T) {
 	if os.Getenv("FLOWLAKE_SOAK") != "" {
 		seeds, steps = 20, 80
 	}
+	every := int64(1)
+	if raceEnabled {
+		every = 7
+	}
 	for seed := range seeds {
 		mem := vfs.NewMem()
 		h := newHistory()
@@ -172,7 +176,9 @@ func TestCrashAfterEveryFileOperation(t *testing.T) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			cuts++
+			if cuts++; int64(cuts)%every != 0 {
+				return
+			}
 			for _, keep := range []float64{0, 0.5} {
 				state := h.snapshot()
 				clone := mem.CrashClone(vfs.CrashConfig{Seed: seed*1_000_003 + uint64(c.Seq), KeepUnsynced: keep})
@@ -194,8 +200,12 @@ func TestCrashAfterEveryFileOperation(t *testing.T) {
 // TestFaultInEveryFileOperation makes the k-th change fail, for each k: the database says so or goes on, and loses nothing.
 func TestFaultInEveryFileOperation(t *testing.T) {
 	faults := map[string]error{"EIO": syscall.EIO, "ENOSPC": syscall.ENOSPC}
+	stride := int64(1)
+	if raceEnabled {
+		stride = 19
+	}
 	for name, fault := range faults {
-		for at := int64(1); ; at++ {
+		for at := int64(1); ; at += stride {
 			mem := vfs.NewMem()
 			hit := false
 			inj := vfs.NewInjecting(mem, vfs.InjectorFunc(func(c vfs.Call) vfs.Fault {

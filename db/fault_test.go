@@ -180,8 +180,11 @@ func TestFaultInEveryOperation(t *testing.T) {
 		for f, fault := range faults {
 			for _, c := range classes {
 				stride := c.stride
-				if os.Getenv("FLOWLAKE_SOAK") != "" {
+				switch {
+				case os.Getenv("FLOWLAKE_SOAK") != "":
 					stride = c.long
+				case raceEnabled:
+					stride *= 5
 				}
 				for at := 1 + int64(7*f)%stride; ; at += stride {
 					hit, err := runFault(set, c.kinds, at, fault)

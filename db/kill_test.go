@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 
 func writeUntilKilled(dir string) error {
 	d, err := Open(dir, func(o *Options) {
-		o.Tables, o.HeadBytes, o.FlushRows, o.LogSegmentBytes, o.CompactEvery = eventsOnly, 32<<10, 2000, 64<<10, 5*time.Millisecond
+		o.Tables, o.HeadBytes, o.FlushRows, o.LogSegmentBytes, o.CompactEvery = eventsOnly, 4<<10, 2000, 64<<10, 2*time.Millisecond
 	})
 	if err != nil {
 		return err
@@ -80,8 +80,8 @@ func TestKill(t *testing.T) {
 		if round%4 == 3 {
 			acks = 0
 		}
-		next = killOnce(t, dir, h, next, acks, time.Duration(rng.IntN(40)+1)*time.Millisecond)
-		d, err := Open(dir, func(o *Options) { o.Tables, o.HeadBytes = eventsOnly, 32<<10 })
+		next = killOnce(t, dir, h, next, acks, time.Duration(rng.IntN(12_000))*time.Microsecond)
+		d, err := Open(dir, func(o *Options) { o.Tables, o.HeadBytes, o.LogSegmentBytes = eventsOnly, 4<<10, 64<<10 })
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}

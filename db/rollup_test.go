@@ -386,6 +386,8 @@ func TestRollupHistories(t *testing.T) {
 	runs, steps := 6, 40
 	if os.Getenv("FLOWLAKE_SOAK") != "" {
 		runs, steps = 300, 120
+	} else if raceEnabled {
+		runs = 2
 	}
 	for seed := range runs {
 		r := rand.New(rand.NewPCG(uint64(seed), 7))
@@ -419,6 +421,8 @@ func TestRollupCrashes(t *testing.T) {
 	runs := 40
 	if os.Getenv("FLOWLAKE_SOAK") != "" {
 		runs = 5000
+	} else if raceEnabled {
+		runs = 6
 	}
 	for seed := range runs {
 		r := rand.New(rand.NewPCG(uint64(seed), 8))
@@ -463,6 +467,8 @@ func TestRollupFaults(t *testing.T) {
 	stride := 11
 	if os.Getenv("FLOWLAKE_SOAK") != "" {
 		stride = 1
+	} else if raceEnabled {
+		stride = 53
 	}
 	for n := 1; ; n += stride {
 		r := rand.New(rand.NewPCG(uint64(n), 9))

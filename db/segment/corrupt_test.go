@@ -66,6 +66,7 @@ func readBytes(tb testing.TB, data []byte, table *schema.Table) ([]string, error
 
 // Whichever byte is damaged, reading fails with corruption or gives the same rows, and Verify finds it.
 func TestEveryByteFlipped(t *testing.T) {
+	noRace(t)
 	table := everyType(t)
 	data, b := smallFile(t, table, 1)
 	want := rowsOf(b, allColumns(table), nil, false)
@@ -112,6 +113,7 @@ func inPageIndex(r *Reader, off int64) bool {
 }
 
 func TestEveryCut(t *testing.T) {
+	noRace(t)
 	table := everyType(t)
 	data, _ := smallFile(t, table, 2)
 	for n := range data {

@@ -276,3 +276,12 @@ func sameRows(tb testing.TB, got, want []string) {
 		}
 	}
 }
+
+// noRace skips a long test of one goroutine under the race detector, which has nothing to see there; TestReadersShare is what
+// it looks at.
+func noRace(t *testing.T) {
+	t.Helper()
+	if raceEnabled {
+		t.Skip("a single goroutine: nothing for the race detector")
+	}
+}

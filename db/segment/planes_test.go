@@ -77,6 +77,7 @@ func numbers(tb testing.TB, n int) *batch.Batch {
 }
 
 func TestNumbers(t *testing.T) {
+	noRace(t)
 	b := numbers(t, 20000)
 	for _, portable := range []bool{false, true} {
 		for _, page := range []int{64, 1000, 16 << 10} {

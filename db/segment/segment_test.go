@@ -27,6 +27,7 @@ func randomOptions(rng *rand.Rand) Options {
 
 // What is written is read back, in order, whatever the values and the options; Verify agrees.
 func TestRoundTrip(t *testing.T) {
+	noRace(t)
 	table := everyType(t)
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -70,6 +71,7 @@ func TestRoundTrip(t *testing.T) {
 
 // TestAppendColumns hands columns over one at a time: the file is the one that Append makes, and an error ends the writer.
 func TestAppendColumns(t *testing.T) {
+	noRace(t)
 	table := everyType(t)
 	for seed := range uint64(10) {
 		rng := rand.New(rand.NewPCG(seed, 9))
@@ -206,6 +208,7 @@ func naive(b *batch.Batch, order []int32, req *pred.Request) (rows []int32) {
 
 // A pruned scan gives the rows of a full scan, whatever the terms.
 func TestScanEqualsFilter(t *testing.T) {
+	noRace(t)
 	table := everyType(t)
 	for seed := range uint64(16) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -408,6 +411,7 @@ func TestLongText(t *testing.T) {
 
 // Order sorts as a comparison of the values would, and is stable.
 func TestOrder(t *testing.T) {
+	noRace(t)
 	table := everyType(t)
 	for seed := range uint64(20) {
 		rng := rand.New(rand.NewPCG(seed, 3))

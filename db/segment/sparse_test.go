@@ -57,6 +57,7 @@ func rareBatch(tb testing.TB, rng *rand.Rand, n int) *batch.Batch {
 // Rows come out in the order that was asked for, whichever columns were gathered and whichever only had their rare values
 // moved, from the whole batch or a part of it.
 func TestRareValues(t *testing.T) {
+	noRace(t)
 	rng := rand.New(rand.NewPCG(3, 1))
 	for _, n := range []int{sparseMin, 3 * sparseMin} {
 		b := rareBatch(t, rng, n)

@@ -288,8 +288,12 @@ func TestCrashConcurrent(t *testing.T) {
 // for ever unless the log says that it does not know, and that the log goes on or is read-only.
 func TestFaults(t *testing.T) {
 	faults := []vfs.Fault{{Err: syscall.EIO}, {Err: syscall.ENOSPC}, {Err: syscall.ENOSPC, ShortBytes: 700}, {Err: syscall.EIO, ShortBytes: 30}}
+	stride := int64(1)
+	if raceEnabled {
+		stride = 5
+	}
 	for fi, fault := range faults {
-		for k := int64(1); k < 200; k++ {
+		for k := 1 + int64(fi)%stride; k < 200; k += stride {
 			mem := vfs.NewMem()
 			h := newHistory()
 			injected := vfs.Call{}
@@ -497,7 +501,11 @@ func overwrite(t testing.TB, fsys vfs.FS, name string, off int64, b []byte) {
 // TestKillThenPowerCut kills the process after each file operation, goes on in a new one, and cuts the power then: what the
 // second process found may have been in the page cache only, and is durable all the same once it was seen.
 func TestKillThenPowerCut(t *testing.T) {
-	for k := int64(1); ; k++ {
+	stride := int64(1)
+	if raceEnabled {
+		stride = 7
+	}
+	for k := int64(1); ; k += stride {
 		mem := vfs.NewMem()
 		fsys := vfs.NewInjecting(mem, vfs.CutAfter(k))
 		l, err := Open("data/wal", testOptions(fsys))

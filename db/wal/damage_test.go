@@ -200,7 +200,10 @@ func TestRecycledWithHigherIndices(t *testing.T) {
 // TestCrashWhileRecycling cuts the power while a spare becomes a segment, and lets the restarted log use all its spares.
 func TestCrashWhileRecycling(t *testing.T) {
 	mem := vfs.NewMem()
-	crashes := 0
+	crashes, seeds := 0, uint64(12)
+	if raceEnabled {
+		seeds = 1
+	}
 	counting := vfs.NewCounting(mem, nil)
 	l := mustOpen(t, counting)
 	fill(t, l, 5)
@@ -210,7 +213,7 @@ func TestCrashWhileRecycling(t *testing.T) {
 		}
 		crashes++
 		first, last := l.front, l.next-1 // as the leader sees it
-		for seed := range uint64(12) {
+		for seed := range seeds {
 			crashed := mem.CrashClone(vfs.CrashConfig{Seed: seed<<20 | uint64(c.Seq), KeepUnsynced: 0.5})
 			again, err := Open("data/wal", testOptions(crashed))
 			if err != nil {
