@@ -143,7 +143,9 @@ const (
 	tagSetBytes    = 64      // the least that a tag set of some ten tags takes
 	defaultPage    = 16384
 	defaultFlush   = 512 << 10
-	mergesPerFlush = 16 // inputs of a merge
+	maxFlush       = 3 << 19
+	wideRowBytes   = 384 // of a wide row while very many are flushed
+	mergesPerFlush = 16  // inputs of a merge
 	maxFlushers    = 2
 	flushersBudget = 2 << 30 // below it one flush at a time
 )
@@ -153,9 +155,13 @@ const (
 // indexes of open segments. The rest is for what the writers of segments hold, the log's buffers and the frames of writers that are about to be let in.
 func (o *Options) fitBudget() {
 	b := o.BudgetBytes
-	def(&o.HeadBytes, min(b/32, 32<<20))
+	def(&o.HeadBytes, HeadBytesOf(b))
 	def(&o.MemoryBytes, min(b/8, 4*o.HeadBytes))
-	def(&o.FlushRows, int(min(b/8/flushRowBytes, defaultFlush)))
+	row := int64(flushRowBytes)
+	if b >= flushersBudget {
+		row = wideRowBytes
+	}
+	def(&o.FlushRows, int(min(b/8/row, maxFlush)))
 	def(&o.MergeBytes, min(b/8, 256<<20))
 	def(&o.CacheBytes, min(b/16, 64<<20))
 	def(&o.IndexBytes, min(b/32, 64<<20))
@@ -163,6 +169,10 @@ func (o *Options) fitBudget() {
 	def(&o.MaxTagBytes, min(b/6, 3<<29)) // see tagLimits for the rest of the quarter
 	def(&o.MaxTagSets, int(min(o.MaxTagBytes/tagSetBytes, 10_000_000)))
 }
+
+// HeadBytesOf is the default of HeadBytes for a budget. A large one makes heads of more than a million wide rows, whose segments are
+// final at once (docs/adr/0008-fewer-merges.md).
+func HeadBytesOf(budget int64) int64 { return min(budget/32, 96<<20) }
 
 // flushers is how many heads are written to segments side by side when several wait: there are two cores for it, and memory
 // for the rows of both.

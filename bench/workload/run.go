@@ -42,6 +42,10 @@ func keep(o *db.Options) {
 	o.Retention = map[string]time.Duration{"flows": 0, "spans": 0, "samples": 0, EdgesTable: 0, "network_1m": 0, TaggedTable: 0, valuesTable: 0}
 }
 
+// server gives the database the memory that flowlake server gives it on a machine of 24 GiB. The writer waits for room as long
+// as it takes.
+func server(o *db.Options) { o.BudgetBytes, o.MaxWait = 9<<29, time.Hour }
+
 // unflushed leaves all rows in the log until told otherwise.
 func unflushed(o *db.Options) {
 	o.HeadBytes, o.MemoryBytes, o.HeadAge = 64<<30, 64<<30, 1000*time.Hour
@@ -70,7 +74,7 @@ func ingest(ctx context.Context, s Spec) (*Outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := db.Open(s.Dir, keep)
+	d, err := db.Open(s.Dir, keep, server)
 	if err != nil {
 		return nil, err
 	}

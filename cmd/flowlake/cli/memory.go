@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/pflag"
+
+	"github.com/flowlake/flowlake/db"
 )
 
 // least memory that a server takes: below it there is no room for anything beside what a program is made of.
@@ -54,7 +56,7 @@ func (f *serverFlags) fitMemory(flags *pflag.FlagSet) error {
 			*to = size(v)
 		}
 	}
-	set("head-bytes", &f.head, min(f.plan.budget/32, 32<<20))
+	set("head-bytes", &f.head, db.HeadBytesOf(f.plan.budget))
 	set("memory-bytes", &f.memory, 4*int64(f.head))
 	set("query-memory", &f.queryMemory, f.plan.queryBytes)
 	if !flags.Lookup("query-limit").Changed {
