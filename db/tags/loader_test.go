@@ -346,3 +346,57 @@ func TestLoaderGivesRoomBack(t *testing.T) {
 		}
 	}
 }
+
+// FuzzLoader gives a loader pairs in any order: it refuses them, or has just the sets that they make, all different.
+func FuzzLoader(f *testing.F) {
+	f.Add([]byte("\x01\x01\x01\x01\x02\x01\x02\x01\x02"))
+	f.Add([]byte("\x01\x01\x01\x02\x01\x01\x01\x02\x02"))
+	f.Add([]byte("\x02\x01\x01\x01\x01\x01"))
+	f.Add([]byte("\x01a1\x02a2\x03a3\x04a4\x05a5\x06a6"))
+	f.Add([]byte("\x01a1\x02a1\x03a3\x01b1\x02b2\x04c1\x05d1\x06e1"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		const sets = 6
+		s := New(Limits{})
+		l, err := s.NewLoader(1, sets+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		model := make([]map[string]string, sets+2)
+		for ; len(in) >= 3; in = in[3:] {
+			id, key, value := int64(in[0]%(sets+2)), in[1:2], in[2:3]
+			no, err := l.Key(key)
+			if err != nil {
+				return
+			}
+			code, err := l.Value(no, value, uint32(id))
+			if err == nil {
+				err = l.Add(no, []int64{id}, []uint32{code})
+			}
+			if err != nil {
+				return
+			}
+			if model[id] == nil {
+				model[id] = map[string]string{}
+			}
+			model[id][string(key)] = string(value)
+		}
+		if err := l.Finish(); err != nil {
+			return
+		}
+		seen := map[string]bool{}
+		for id := 1; id <= sets; id++ {
+			var tags []Tag
+			for k, v := range model[id] {
+				tags = append(tags, Tag{k, v})
+			}
+			enc := AppendSet(nil, tags...)
+			if got := s.View().Set(uint32(id)); !bytes.Equal(got, enc) || len(enc) == 0 || seen[string(enc)] {
+				t.Fatalf("set %d is %q, want %q", id, got, enc)
+			}
+			if got, ok := s.Lookup(enc); !ok || got != uint32(id) {
+				t.Fatalf("set %d is found as %d %v", id, got, ok)
+			}
+			seen[string(enc)] = true
+		}
+	})
+}
