@@ -192,6 +192,9 @@ func (s *sorter) sort(from, to, k int) {
 	if k+1 == len(s.words) {
 		return
 	}
+	if len(a) >= yieldRows {
+		runtime.Gosched()
+	}
 	begin, key := 0, a[0].key
 	var ends []int32 // of the runs to sort on: a is overwritten while they are
 	for i := 1; i <= len(a); i++ {
@@ -205,10 +208,19 @@ func (s *sorter) sort(from, to, k int) {
 			begin, key = i, a[i].key
 		}
 	}
+	paused := from
 	for i := 0; i < len(ends); i += 2 {
-		s.sort(from+int(ends[i]), from+int(ends[i+1]), k+1)
+		begin := from + int(ends[i])
+		if begin-paused >= yieldRows {
+			paused = begin
+			runtime.Gosched()
+		}
+		s.sort(begin, from+int(ends[i+1]), k+1)
 	}
 }
+
+// yieldRows is after how many rows who sorts lets others go first; see encodePage.
+const yieldRows = 16 << 10
 
 const radixBits = 11
 
@@ -217,6 +229,7 @@ const radixBits = 11
 func radixSort(a, b []keyRow) []keyRow {
 	const digits = (64 + radixBits - 1) / radixBits
 	var counts [digits][1 << radixBits]int32
+	runtime.Gosched()
 	for i := range a {
 		k := a[i].key
 		for d := range counts {

@@ -130,6 +130,7 @@ func (w *Writer) AppendColumns(b *batch.Batch, order []int32, load func(col int)
 		cuts := w.plan(b, order, start, n, widest)
 		// Column by column, so that a column stays in the cache while its rows are gathered from all over it.
 		for i, c := range w.columns {
+			runtime.Gosched() // as encodePage: what comes first is to gather, or to decode
 			v := b.Cols[i]
 			if v == nil && load != nil && c.col.Type.Physical() != schema.Code {
 				var err error
@@ -364,6 +365,7 @@ func (c *columnWriter) tryCompress(values []byte, e *encoder) []byte {
 func (w *Writer) flushGroup() error {
 	g := groupMeta{rows: int64(w.groupN), chunks: make([]chunkMeta, len(w.columns))}
 	for i, c := range w.columns {
+		runtime.Gosched()
 		c.meta.codec = codecZstd
 		if err := w.writeChunk(c); err != nil {
 			return err
@@ -371,6 +373,7 @@ func (w *Writer) flushGroup() error {
 		g.chunks[i] = c.meta
 	}
 	for i, c := range w.columns {
+		runtime.Gosched()
 		if err := w.writeBloom(c, &g.chunks[i], &w.sums[len(w.sums)-len(w.columns)+i]); err != nil {
 			return err
 		}
