@@ -174,14 +174,11 @@ func (d *DB) noteBacklog(segments []compact.Segment) {
 	d.backlog.Store(int64(compact.Backlog(segments, compact.Options{})))
 }
 
-// mergeEnded counts anew and lets the flusher go on.
+// mergeEnded lets the flusher go on.
 func (d *DB) mergeEnded() {
 	if !d.merging.Swap(false) {
 		return
 	}
-	d.commitMu.Lock()
-	d.noteBacklog(d.candidates())
-	d.commitMu.Unlock()
 	select {
 	case d.merged <- struct{}{}:
 	default:
@@ -228,6 +225,7 @@ func (d *DB) merge(ctx context.Context, job *compact.Job) error {
 	}
 	d.commitMu.Lock()
 	did, err := d.replaceMerged(drop, m, full)
+	d.noteBacklog(d.candidates())
 	d.commitMu.Unlock()
 	if err != nil || !did {
 		return err
