@@ -21,6 +21,7 @@ type Grouper struct {
 	parts  []*metric
 
 	width  int      // words of a key
+	half   int      // word of which the upper half is free, plus one
 	words  []uint64 // keys of the batch in hand, width words a row
 	gids   []uint32 // group by row of that batch
 	table  groupTable
@@ -30,13 +31,29 @@ type Grouper struct {
 // groupKey is a key; the time is the first.
 type groupKey struct {
 	in, out int
-	word    int // its first word; a nullable one has a second, which is 1 for NULL
+	place   keyPlace
+	nulls   keyPlace // of a nullable one: 1 for NULL
 	typ     schema.Type
 	null    bool
 	time    bool
 	dense   *tags.Dense       // of a tag key
 	dict    batch.DictBuilder // of text
 	lut     []uint32
+}
+
+// keyPlace is where a key is in the words of a row: all of one, or half of it. The lower half is set before the upper one.
+type keyPlace struct {
+	word  int
+	upper bool
+}
+
+// set puts a key's bits of row i there.
+func (p keyPlace) set(words []uint64, i, width int, bits uint64) {
+	if w := &words[i*width+p.word]; p.upper {
+		*w |= bits << 32
+	} else {
+		*w = bits
+	}
 }
 
 // NewRollupGrouper makes the rows of a rollup from those of its source. Tag keys are resolved with the view, which must have
@@ -115,12 +132,25 @@ func (g *Grouper) input(t *schema.Table, col int) int {
 }
 
 func (g *Grouper) addKey(k groupKey) {
-	k.word = g.width
-	g.width++
+	k.place = g.take(k.typ.Physical() == schema.Int64 || k.typ.Physical() == schema.Float64)
 	if k.null {
-		g.width++
+		k.nulls = g.take(false)
 	}
 	g.keys = append(g.keys, k)
+}
+
+// take gives a key its place: codes and ids take half a word.
+func (g *Grouper) take(whole bool) keyPlace {
+	if !whole && g.half > 0 {
+		p := keyPlace{g.half - 1, true}
+		g.half = 0
+		return p
+	}
+	g.width++
+	if !whole {
+		g.half = g.width
+	}
+	return keyPlace{word: g.width - 1}
 }
 
 func (g *Grouper) addPart(in, out int, m schema.Merge) {
@@ -198,9 +228,9 @@ func resize[T any](s []T, n int) []T {
 	return s[:n]
 }
 
-// keyWords sets a key's words of all rows.
+// keyWords sets a key's bits of all rows.
 func (g *Grouper) keyWords(k *groupKey, v *batch.Vector, n int) error {
-	w, width := g.words[k.word:], g.width
+	w, width, to := g.words, g.width, k.place
 	switch {
 	case k.time && g.every > 0:
 		every := g.every
@@ -210,7 +240,7 @@ func (g *Grouper) keyWords(k *groupKey, v *batch.Vector, n int) error {
 				bucket = bucketOf(t, every)
 				lo, hi = bucket, bucket+every
 			}
-			w[i*width] = uint64(bucket)
+			to.set(w, i, width, uint64(bucket))
 		}
 	case k.dense != nil:
 		codes := k.dense.Codes
@@ -218,27 +248,29 @@ func (g *Grouper) keyWords(k *groupKey, v *batch.Vector, n int) error {
 			if int(id) >= len(codes) {
 				return fmt.Errorf("roll up: tag set %d of %d", id, len(codes))
 			}
-			w[i*width] = uint64(codes[id])
+			to.set(w, i, width, uint64(codes[id]))
 		}
 	case k.typ.Physical() == schema.Code:
 		k.codeWords(w, width, v, n)
 	case k.typ.Physical() == schema.ID:
 		for i, id := range v.Codes[:n] {
-			w[i*width] = uint64(id)
+			to.set(w, i, width, uint64(id))
 		}
 	default:
 		for i, x := range v.I64[:n] {
-			w[i*width] = uint64(x)
+			to.set(w, i, width, uint64(x))
 		}
 	}
 	if !k.null {
 		return nil
 	}
 	for i := range n {
-		w[i*width+1] = 0
+		null := uint64(0)
 		if v.IsNull(i) {
-			w[i*width], w[i*width+1] = 0, 1
+			null = 1
+			to.set(w, i, width, 0) // only numbers are nullable: the word is theirs
 		}
+		k.nulls.set(w, i, width, null)
 	}
 	return nil
 }
@@ -253,7 +285,7 @@ func (k *groupKey) codeWords(w []uint64, width int, v *batch.Vector, n int) {
 			m = k.dict.Code(v.Dict.At(int(c))) + 1
 			k.lut[c] = m
 		}
-		w[i*width] = uint64(m - 1)
+		k.place.set(w, i, width, uint64(m-1))
 	}
 }
 
@@ -293,35 +325,44 @@ func (g *Grouper) Reset() {
 func (g *Grouper) emitKey(k *groupKey, n int) *batch.Vector {
 	v := &batch.Vector{}
 	v.Reset(k.typ, n)
-	w, width := g.table.words[min(k.word, len(g.table.words)):], g.width
+	w, width, from := g.table.words, g.width, k.place
 	switch {
 	case k.dense != nil:
 		for i := range n {
-			c := uint32(w[i*width])
+			c := from.half(w, i, width)
 			v.Codes[i] = k.dict.Code(k.dense.Data[k.dense.Offs[c]:k.dense.Offs[c+1]])
 		}
 		v.Dict = k.dict.Seal()
 	case k.typ.Physical() == schema.Code, k.typ.Physical() == schema.ID:
 		for i := range n {
-			v.Codes[i] = uint32(w[i*width])
+			v.Codes[i] = from.half(w, i, width)
 		}
 		if k.typ.Physical() == schema.Code {
 			v.Dict = k.dict.Seal()
 		}
 	default:
 		for i := range n {
-			v.I64[i] = int64(w[i*width])
+			v.I64[i] = int64(w[i*width+from.word])
 		}
 	}
 	if k.null {
 		v.Valid = batch.NewBitmap(n)
 		for i := range n {
-			if w[i*width+1] == 0 {
+			if k.nulls.half(w, i, width) == 0 {
 				v.Valid.Set(i)
 			}
 		}
 	}
 	return v
+}
+
+// half is what lies in half a word of group i.
+func (p keyPlace) half(words []uint64, i, width int) uint32 {
+	w := words[i*width+p.word]
+	if p.upper {
+		w >>= 32
+	}
+	return uint32(w)
 }
 
 // groupTable gives keys of several words numbers in the order in which they come. Equal keys have equal numbers, whatever

@@ -25,11 +25,12 @@ type metric struct {
 	f64  []float64
 	some batch.Bitmap // groups with a value, where null
 
-	sketches []sketchEntry
-	room     []enc.KeyCount
-	counts   []enc.KeyCount
+	ones   blocks[uint64]      // buckets of single values: the group in the upper half, the key in the lower
+	merged blocks[sketchEntry] // buckets of sketches
+	room   []enc.KeyCount
+	counts []enc.KeyCount
 
-	uniq   []uniqEntry
+	uniq   blocks[uniqEntry]
 	dense  map[uint32]*enc.HLL // groups that got a dense one
 	values []uint64
 	hashes []uint64 // by dictionary entry
@@ -47,13 +48,63 @@ type uniqEntry struct {
 	value uint64
 }
 
+// blocks are entries one after the other, in pieces of memory: adding moves none of them, and all is used again.
+type blocks[E any] struct {
+	full, free [][]E
+	last       []E
+}
+
+const blockEntries = 16 << 10
+
+// reserve is an empty slice with room for n entries; put takes it back.
+func (b *blocks[E]) reserve(n int) []E {
+	if cap(b.last)-len(b.last) < n {
+		size := max(n, min(2*cap(b.last), blockEntries))
+		if len(b.last) > 0 {
+			b.full = append(b.full, b.last)
+		}
+		if k := len(b.free); k > 0 && cap(b.free[k-1]) >= n {
+			b.last, b.free = b.free[k-1], b.free[:k-1]
+		} else {
+			b.last = make([]E, 0, size)
+		}
+	}
+	return b.last[len(b.last):len(b.last):cap(b.last)]
+}
+
+// put adds the entries that were appended to what reserve returned.
+func (b *blocks[E]) put(entries []E) { b.last = b.last[:len(b.last)+len(entries)] }
+
+func (b *blocks[E]) len() (n int) {
+	for _, f := range b.full {
+		n += len(f)
+	}
+	return n + len(b.last)
+}
+
+// each calls f for all pieces, in order.
+func (b *blocks[E]) each(f func(entries []E)) {
+	for _, e := range b.full {
+		f(e)
+	}
+	f(b.last)
+}
+
+func (b *blocks[E]) reset() {
+	for _, e := range b.full {
+		b.free = append(b.free, e[:0])
+	}
+	clear(b.full)
+	b.full, b.last = b.full[:0], b.last[:0]
+}
+
 // skipsDefault says that rows with the column's default change nothing.
 func (p *metric) skipsDefault() bool {
 	return p.from.Nullable || p.merge == schema.MergeSum || p.from.Type == schema.Bytes
 }
 
 func (p *metric) bytes() int64 {
-	return int64(8*len(p.i64) + 8*len(p.f64) + 32*len(p.sketches) + 24*len(p.uniq) + 4096*len(p.dense))
+	return int64(8*len(p.i64) + 8*len(p.f64) + 24*p.ones.len() + 32*p.merged.len() + 24*p.uniq.len() + 4096*len(p.dense))
 }
 
 // grow makes room for n groups; new ones begin with what changes no value that is merged with it.
@@ -202,26 +253,32 @@ func (p *metric) addFloats(gids []uint32, v *batch.Vector) {
 func (p *metric) addSketch(gids []uint32, v *batch.Vector) (err error) {
 	switch v.Type.Physical() {
 	case schema.Int64:
+		out := p.ones.reserve(len(gids))
 		for i, g := range gids {
 			if !v.IsNull(i) {
 				key, _ := enc.SketchKey(float64(v.I64[i]))
-				p.sketches = append(p.sketches, sketchEntry{g, key, 1})
+				out = append(out, uint64(g)<<32|uint64(uint32(key)))
 			}
 		}
+		p.ones.put(out)
 	case schema.Float64:
+		out := p.ones.reserve(len(gids))
 		for i, g := range gids {
 			if key, ok := enc.SketchKey(v.F64[i]); ok && !v.IsNull(i) {
-				p.sketches = append(p.sketches, sketchEntry{g, key, 1})
+				out = append(out, uint64(g)<<32|uint64(uint32(key)))
 			}
 		}
+		p.ones.put(out)
 	default:
 		for i, g := range gids {
 			if p.counts, err = enc.SketchCounts(p.counts[:0], v.Bytes(i)); err != nil {
 				return err
 			}
+			out := p.merged.reserve(len(p.counts))
 			for _, c := range p.counts {
-				p.sketches = append(p.sketches, sketchEntry{g, c.Key, c.Count})
+				out = append(out, sketchEntry{g, c.Key, c.Count})
 			}
+			p.merged.put(out)
 		}
 	}
 	return nil
@@ -238,6 +295,7 @@ func (p *metric) addUniq(gids []uint32, v *batch.Vector) error {
 		}
 	}
 	last := uniqEntry{group: math.MaxUint32}
+	out := p.uniq.reserve(len(gids))
 	for i, g := range gids {
 		e := uniqEntry{group: g}
 		switch v.Type.Physical() {
@@ -251,9 +309,10 @@ func (p *metric) addUniq(gids []uint32, v *batch.Vector) error {
 			e.value = hashNumber(uint64(v.I64[i]))
 		}
 		if e != last && !v.IsNull(i) {
-			p.uniq, last = append(p.uniq, e), e
+			out, last = append(out, e), e
 		}
 	}
+	p.uniq.put(out)
 	return nil
 }
 
@@ -281,9 +340,11 @@ func (p *metric) mergeUniq(gids []uint32, v *batch.Vector) (err error) {
 		if p.values, err = enc.HLLValues(p.values[:0], b); err != nil {
 			return err
 		}
+		out := p.uniq.reserve(len(p.values))
 		for _, x := range p.values {
-			p.uniq = append(p.uniq, uniqEntry{g, x})
+			out = append(out, uniqEntry{g, x})
 		}
+		p.uniq.put(out)
 	}
 	return nil
 }
@@ -324,34 +385,51 @@ func (p *metric) emit(n int) *batch.Vector {
 	return v
 }
 
-// byGroup is where each group's entries begin once they are ordered by group; it has n+1 elements.
-func byGroup[E any](entries []E, n int, group func(*E) uint32) []uint32 {
-	at := make([]uint32, n+1)
-	for i := range entries {
-		at[group(&entries[i])+1]++
+// begins turns the number of entries of each group, at one behind it, to where the group's entries begin.
+func begins(at []uint32) {
+	for i := 1; i < len(at); i++ {
+		at[i] += at[i-1]
 	}
-	for i := range n {
-		at[i+1] += at[i]
-	}
-	return at
 }
 
 func (p *metric) emitSketches(n int) *batch.Dict {
-	at := byGroup(p.sketches, n, func(e *sketchEntry) uint32 { return e.group })
-	p.room = resize(p.room, len(p.sketches))
+	at := make([]uint32, n+1)
+	p.ones.each(func(list []uint64) {
+		for _, e := range list {
+			at[e>>32+1]++
+		}
+	})
+	p.merged.each(func(list []sketchEntry) {
+		for i := range list {
+			at[list[i].group+1]++
+		}
+	})
+	begins(at)
+	total := int(at[n])
+	p.room = resize(p.room, total)
 	next := slices.Clone(at)
-	for _, e := range p.sketches {
-		p.room[next[e.group]] = enc.KeyCount{Key: e.key, Count: e.count}
-		next[e.group]++
-	}
-	data, offs := make([]byte, 0, 4*len(p.sketches)), make([]uint32, 1, n+1)
+	p.ones.each(func(list []uint64) {
+		for _, e := range list {
+			g := e >> 32
+			p.room[next[g]] = enc.KeyCount{Key: int32(uint32(e)), Count: 1}
+			next[g]++
+		}
+	})
+	p.merged.each(func(list []sketchEntry) {
+		for _, e := range list {
+			p.room[next[e.group]] = enc.KeyCount{Key: e.key, Count: e.count}
+			next[e.group]++
+		}
+	})
+	data, offs := make([]byte, 0, 4*total), make([]uint32, 1, n+1)
 	for g := range n {
 		run := p.room[at[g]:at[g+1]]
 		sortKeys(run)
 		data = enc.AppendSketch(data, run)
 		offs = append(offs, uint32(len(data)))
 	}
-	p.sketches = p.sketches[:0]
+	p.ones.reset()
+	p.merged.reset()
 	return batch.NewDict(data, offs)
 }
 
@@ -369,14 +447,22 @@ func sortKeys(run []enc.KeyCount) {
 }
 
 func (p *metric) emitUniqs(n int) *batch.Dict {
-	at := byGroup(p.uniq, n, func(e *uniqEntry) uint32 { return e.group })
-	p.values = resize(p.values, len(p.uniq))
+	at := make([]uint32, n+1)
+	p.uniq.each(func(list []uniqEntry) {
+		for i := range list {
+			at[list[i].group+1]++
+		}
+	})
+	begins(at)
+	p.values = resize(p.values, int(at[n]))
 	next := slices.Clone(at)
-	for _, e := range p.uniq {
-		p.values[next[e.group]] = e.value
-		next[e.group]++
-	}
-	data, offs := make([]byte, 0, 6*len(p.uniq)), make([]uint32, 1, n+1)
+	p.uniq.each(func(list []uniqEntry) {
+		for _, e := range list {
+			p.values[next[e.group]] = e.value
+			next[e.group]++
+		}
+	})
+	data, offs := make([]byte, 0, 6*len(p.values)), make([]uint32, 1, n+1)
 	for g := range n {
 		run := p.values[at[g]:at[g+1]]
 		if h := p.dense[uint32(g)]; h != nil {
@@ -390,7 +476,7 @@ func (p *metric) emitUniqs(n int) *batch.Dict {
 		}
 		offs = append(offs, uint32(len(data)))
 	}
-	p.uniq = p.uniq[:0]
+	p.uniq.reset()
 	clear(p.dense)
 	return batch.NewDict(data, offs)
 }
