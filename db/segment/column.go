@@ -36,19 +36,20 @@ type columnWriter struct {
 	valid batch.Bitmap // nullable columns: the page's rows that are not NULL
 	nulls int
 
-	text  interner
-	ids   idInterner
+	text interner
+	ids  idInterner
 	// numbers is the dictionary of a column of numbers, for its pages of long runs
 	numbers numberDict
-	remap []uint32    // code of the batch's dictionary -> code of text, plus one
-	from  *batch.Dict // the dictionary remap is for
-	conv  converter
+	remap   []uint32    // code of the batch's dictionary -> code of text, plus one
+	from    *batch.Dict // the dictionary remap is for
+	conv    converter
 
 	portable bool // no BYTE_STREAM_SPLIT
 
 	hashes    []uint64      // direct columns with a Bloom filter: hashes of the row group's values
 	hashPages []locatorPage // direct text with a Bloom filter: where the hashes of each page end
 	split     bool          // DOUBLE: byte stream split was smaller than plain
+	digits    bool          // direct text: literals without a search for repeats were smaller
 
 	// the row group so far
 	pages   [][]byte // header and all, in the writer's page store; offsets in meta are relative to the first

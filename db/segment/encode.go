@@ -26,11 +26,13 @@ type encoder struct {
 	i32   []int32
 	bits  batch.Bitmap
 	lens  []int32
-	text  []byte // minima and maxima of text pages: lives as long as the writer
-	delta delta.BinaryPackedEncoding
-	rle   rle.Encoding
-	runs  []byte // dictionary codes
-	split bytestreamsplit.Encoding
+	// lensBytes is how many of the bytes that lengths gave last are lengths
+	lensBytes int
+	text      []byte // minima and maxima of text pages: lives as long as the writer
+	delta     delta.BinaryPackedEncoding
+	rle       rle.Encoding
+	runs      []byte // dictionary codes
+	split     bytestreamsplit.Encoding
 	// numbers stored byte by byte
 	sample sampler
 	planes []byte
@@ -299,6 +301,7 @@ func (e *encoder) lengths(arena []byte, ends []uint32) (out []byte, err error) {
 		begin = end
 	}
 	e.out, err = e.delta.EncodeInt32(e.out, e.lens)
+	e.lensBytes = len(e.out)
 	e.out = append(e.out, arena...)
 	return e.out, err
 }

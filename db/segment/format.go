@@ -10,9 +10,11 @@ import (
 
 // Everything fixed about the file is in this file and in docs/format/segment.md.
 const (
-	// formatVersion: 2 added integers as BYTE_STREAM_SPLIT, 3 page locators, 4 integers as RLE_DICTIONARY
-	formatVersion  = 4
+	// formatVersion: 2 added integers as BYTE_STREAM_SPLIT, 3 page locators, 4 integers as RLE_DICTIONARY, 5 locators of
+	// rows
+	formatVersion  = 5
 	versionLocator = 3
+	versionRows    = 5
 
 	parquetMagic = "PAR1"
 	sealMagic    = "FLSG"
@@ -422,6 +424,7 @@ func (x *fileIndex) parseChunk(c *cursor, m *chunkMeta, rows []uint32, col colum
 	}
 	if x.version >= versionLocator {
 		m.locator.parse(c, fileSize)
+		m.locator.pages = x.version < versionRows
 	}
 	if len(rows)*minPageEntry > len(c.b)-c.pos {
 		c.fail()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/flowlake/flowlake/db/batch"
@@ -16,65 +17,98 @@ import (
 // TestLocatorFinds every value in its part, and few others.
 func TestLocatorFinds(t *testing.T) {
 	rng := rand.New(rand.NewPCG(9, 9))
-	for _, n := range []int{2, 3, 50, 1000, 5000, 70_000} {
-		for _, pageCount := range []int{2, 7, 16, 100} {
-			m := &chunkMeta{pages: make([]pageMeta, pageCount)}
-			hashes := make([]uint64, n)
-			var pages []locatorPage
-			for i := range hashes {
-				if hashes[i] = rng.Uint64(); i > 0 && rng.IntN(4) == 0 {
-					hashes[i] = hashes[rng.IntN(i)] // in several pages
-				}
-			}
-			for p := range pageCount {
-				pages = append(pages, locatorPage{page: p, end: (p + 1) * n / pageCount})
-			}
-			l, data := locatorOf(m, pages, hashes)
-			if int64(len(data)) != l.bytes() || len(data) > 2*n+16 {
-				t.Fatalf("%d hashes, %d pages: %d bytes, %d said", n, pageCount, len(data), l.bytes())
-			}
-			find := func(h uint64) uint32 {
-				s := l.sections[l.section(h)]
-				return l.find(data[s.at:s.at+s.size], h)
-			}
-			i := 0
-			for _, p := range pages {
-				for ; i < p.end; i++ {
-					if find(hashes[i])>>m.part(p.page)&1 == 0 {
-						t.Fatalf("%d hashes, %d pages: hash %d is not in page %d", n, pageCount, i, p.page)
-					}
-				}
-			}
-			wrong := 0
-			for range 1000 {
-				if find(rng.Uint64()) != 0 {
-					wrong++
-				}
-			}
-			if wrong > 450 { // 4 entries a slot, a sixteenth of which has the same four bits: a quarter
-				t.Errorf("%d hashes, %d pages: %d of 1000 others are found", n, pageCount, wrong)
+	for _, byPage := range []bool{true, false} {
+		for _, n := range []int{2, 3, 50, 1000, 5000, 70_000} {
+			for _, pageCount := range []int{2, 7, 16, 100} {
+				locatorFinds(t, rng, n, pageCount, byPage)
 			}
 		}
 	}
 }
 
-// TestLocatorOfEqualHashes: one value everywhere is 16 entries; more in a slot than it can count makes no locator.
+func locatorFinds(t *testing.T, rng *rand.Rand, n, pageCount int, byPage bool) {
+	m := &chunkMeta{pages: make([]pageMeta, pageCount)}
+	hashes := make([]uint64, n)
+	var pages []locatorPage
+	for i := range hashes {
+		if hashes[i] = rng.Uint64(); i > 0 && rng.IntN(4) == 0 {
+			hashes[i] = hashes[rng.IntN(i)] // in several pages
+		}
+	}
+	for p := range pageCount {
+		m.pages[p].rows = uint32((p+1)*n/pageCount - p*n/pageCount)
+		pages = append(pages, locatorPage{page: p, end: (p + 1) * n / pageCount})
+	}
+	l, data := locatorOf(m, pages, hashes, byPage)
+	if int64(len(data)) != l.bytes() || len(data) > 3*n+16 || byPage && len(data) > 2*n+16 {
+		t.Fatalf("%d hashes, %d pages: %d bytes, %d said", n, pageCount, len(data), l.bytes())
+	}
+	find := func(h uint64) (parts partSet) {
+		s := l.sections[l.section(h)]
+		l.find(&parts, data[s.at:s.at+s.size], h)
+		return parts
+	}
+	row, starts := 0, m.starts()
+	for _, p := range pages {
+		for ; row < p.end; row++ {
+			parts := find(hashes[row])
+			if byPage {
+				if !parts.has(m.pagePart(p.page)) {
+					t.Fatalf("%d hashes, %d pages: hash %d is not in page %d", n, pageCount, row, p.page)
+				}
+				continue
+			}
+			first, rows := starts[p.page], int(m.pages[p.page].rows)
+			u := Unit{slices: parts.slices(first, rows, n)}
+			if !slices.Contains(u.rows(nil, rows), int32(row-first)) {
+				t.Fatalf("%d hashes, %d pages: hash %d is not in slices %x of page %d", n, pageCount, row, u.slices, p.page)
+			}
+		}
+	}
+	wrong := 0
+	for range 1000 {
+		if find(rng.Uint64()) != (partSet{}) {
+			wrong++
+		}
+	}
+	most := 450 // 4 entries a slot, a sixteenth of which has the same four bits: a quarter
+	if !byPage {
+		most = 60
+	}
+	if wrong > most {
+		t.Errorf("%d hashes, %d pages: %d of 1000 others are found", n, pageCount, wrong)
+	}
+}
+
+// TestLocatorOfEqualHashes: one value everywhere is 16 entries, or one; more in a slot than it can count makes no locator.
 func TestLocatorOfEqualHashes(t *testing.T) {
 	m := &chunkMeta{pages: make([]pageMeta, 16)}
 	var pages []locatorPage
 	for p := range 16 {
+		m.pages[p].rows = 64
 		pages = append(pages, locatorPage{page: p, end: (p + 1) * 64})
 	}
-	l, data := locatorOf(m, pages, make([]uint64, 1024))
-	if len(l.sections) != 1 || l.find(data, 0) != 1<<locatorParts-1 || len(data) != 1<<l.slotBits+16 {
-		t.Errorf("one value in all parts: found in %x, %d bytes", l.find(data, 0), len(data))
-	}
-	hashes := make([]uint64, 1024)
-	for i := range hashes {
-		hashes[i] = uint64(i%16) << (60 - l.slotBits) // all of the first slot, in each part with all tags
-	}
-	if l, data := locatorOf(m, pages, hashes); len(l.sections) > 0 || data != nil {
-		t.Errorf("a slot of 256 entries: %d bytes", len(data))
+	for _, byPage := range []bool{true, false} {
+		l, data := locatorOf(m, pages, make([]uint64, 1024), byPage)
+		var parts partSet
+		l.find(&parts, data, 0)
+		want, size := partSet{1<<locatorPages - 1}, 16
+		if !byPage {
+			want, size = partSet{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)}, 2
+		}
+		if len(l.sections) != 1 || parts != want || len(data) != 1<<l.slotBits+size {
+			t.Errorf("one value in all parts: found in %x, %d bytes", parts, len(data))
+		}
+		hashes := make([]uint64, 1024)
+		for i := range hashes { // all of the first slot, in each part with all tags
+			hashes[i] = uint64(i%16) << (60 - l.slotBits)
+			if !byPage {
+				hashes[i] = uint64(i%256) << (56 - l.slotBits)
+			}
+		}
+		if l, data := locatorOf(m, pages, hashes, byPage); len(l.sections) > 0 || data != nil {
+			t.Errorf("a slot of 256 entries: %d bytes", len(data))
+		}
 	}
 }
 
@@ -118,8 +152,8 @@ func spanFile(t *testing.T, fs vfs.FS, version uint16) (table *schema.Table, ids
 
 // TestLookupByID gives the same rows with and without locators, which files of version 2 do not have, from fewer pages.
 func TestLookupByID(t *testing.T) {
-	var pages [2]int
-	for k, version := range []uint16{versionLocator - 1, formatVersion} {
+	var pages [3]int
+	for k, version := range []uint16{versionLocator - 1, versionRows - 1, formatVersion} {
 		fs := vfs.NewMem()
 		table, ids := spanFile(t, fs, version)
 		r := mustOpen(t, fs, "seg", table)
@@ -146,8 +180,8 @@ func TestLookupByID(t *testing.T) {
 			t.Errorf("%d rows, %d pages of an id that is not there", got, units)
 		}
 	}
-	if pages[1]*5 > pages[0] {
-		t.Errorf("%d pages read with locators, %d without", pages[1], pages[0])
+	if pages[1]*5 > pages[0] || pages[2] > pages[1] {
+		t.Errorf("%d pages read without locators, %d with those of pages, %d with those of rows", pages[0], pages[1], pages[2])
 	}
 }
 

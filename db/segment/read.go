@@ -104,6 +104,10 @@ func (q *unitRead) filter() error {
 		q.sel = q.s.rows[:0]
 		return nil
 	}
+	if q.u.slices != 0 && q.u.slices != 1<<unitSlices-1 {
+		q.s.rows = q.u.rows(q.s.rows[:0], q.n)
+		q.sel = q.s.rows
+	}
 	if err := q.apply(&time, -1); err != nil {
 		return err
 	}
@@ -195,12 +199,23 @@ func (q *unitRead) decode(v *batch.Vector, column int, d *dictionary) error {
 		v.Default(&q.r.table.Columns[column], q.n)
 		return nil
 	}
+	if ok, err := q.partly(v, p, k, column); ok || err != nil {
+		return q.typed(v, column, err)
+	}
 	if err := q.r.loadPage(p, planesUsed(p, q.r.index.columns[k].typ), q.s); err != nil {
 		return err
 	}
 	err := decodeValues(v, p, q.r.index.columns[k], d, &q.s.columns[column], q.s)
 	if err != nil {
 		return q.r.corrupt(p.off, "column %s: %v", q.r.index.columns[k].name, err)
+	}
+	return q.typed(v, column, nil)
+}
+
+// typed gives v, which was decoded unless there is an error, the type that the table's column has.
+func (q *unitRead) typed(v *batch.Vector, column int, err error) error {
+	if err != nil {
+		return err
 	}
 	if v.Type = q.r.table.Columns[column].Type; !q.r.table.Columns[column].Nullable {
 		v.Valid = nil // the column was nullable once: NULL is 0 now
@@ -369,7 +384,10 @@ func decodeText(v *batch.Vector, src []byte, enc uint8, t schema.Type, d *dictio
 		return err
 	}
 	c.data = c.data[:0]
-	if t == schema.Varchar || t == schema.Bytes {
+	if plainText(t) && len(s.parts) > 0 {
+		c.data = extend(c.data, 0, len(data))
+		s.copyParts(c.data, data, len(src))
+	} else if plainText(t) {
 		c.data = append(c.data, data...)
 	} else {
 		begin := uint32(0)
@@ -387,6 +405,9 @@ func decodeText(v *batch.Vector, src []byte, enc uint8, t schema.Type, d *dictio
 	}
 	return nil
 }
+
+// plainText says that a type's text is stored as it is in memory.
+func plainText(t schema.Type) bool { return t == schema.Varchar || t == schema.Bytes }
 
 // termLUT is a term evaluated for every entry of a dictionary or, of a Tags term, its ids as a table.
 type termLUT struct {

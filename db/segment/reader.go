@@ -138,7 +138,11 @@ type scratch struct {
 	luts    []termLUT       // by term of the request
 	unit    uint64          // counts reads, to tell which columns are decoded
 	page8   pageBytes
-	read    int64 // bytes read from the file in this unit
+	// of a page of text of which some rows are wanted: its blocks, those that are laid out, and one of them as a frame
+	blocks []textBlock
+	parts  []textPart
+	one    []byte
+	read   int64 // bytes read from the file in this unit
 }
 
 // columnScratch holds one decoded column of the current unit.
@@ -155,9 +159,8 @@ type pageBytes struct {
 	levels, values []byte
 }
 
-// loadPage reads a page, checks its checksum and uncompresses its values: all of them or, where planes is not negative, at
-// least so many planes of split numbers.
-func (r *opened) loadPage(p *pageMeta, planes int, s *scratch) error {
+// readPage reads a page as it is stored and checks its checksum.
+func (r *opened) readPage(p *pageMeta, s *scratch) error {
 	n := int(p.size)
 	s.page = extend(s.page, 0, n+padding)[:n]
 	off := p.off + int64(p.hdr)
@@ -172,6 +175,16 @@ func (r *opened) loadPage(p *pageMeta, planes int, s *scratch) error {
 		return r.corrupt(off, "page has a wrong checksum")
 	}
 	s.page8 = pageBytes{levels: s.page[:p.def], values: s.page[p.def:]}
+	return nil
+}
+
+// loadPage reads a page and uncompresses its values: all of them or, where planes is not negative, at least so many planes of
+// split numbers.
+func (r *opened) loadPage(p *pageMeta, planes int, s *scratch) error {
+	if err := r.readPage(p, s); err != nil {
+		return err
+	}
+	off := p.off + int64(p.hdr)
 	if p.flags&pageCompressed == 0 {
 		if p.raw != p.size {
 			return r.corrupt(off, "page of %d bytes should have %d", p.size, p.raw)
@@ -192,20 +205,29 @@ func (r *opened) loadPage(p *pageMeta, planes int, s *scratch) error {
 		return nil
 	}
 	s.raw = extend(s.raw, 0, want+padding)
-	if s.zstd == nil {
-		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(maxPageBytes))
-		if err != nil {
-			return err
-		}
-		s.zstd = z
+	z, err := s.decoder()
+	if err != nil {
+		return err
 	}
-	out, err := s.zstd.DecodeAll(s.page8.values, s.raw[:0:want])
+	out, err := z.DecodeAll(s.page8.values, s.raw[:0:want])
 	if err != nil || len(out) != want {
 		return r.corrupt(off, "page does not uncompress to %d bytes: %v", want, err)
 	}
 	s.page8.values = s.raw[:want]
 	return nil
+}
+
+// decoder is the goroutine's decoder of zstd.
+func (s *scratch) decoder() (*zstd.Decoder, error) {
+	if s.zstd == nil {
+		z, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxMemory(maxPageBytes))
+		if err != nil {
+			return nil, err
+		}
+		s.zstd = z
+	}
+	return s.zstd, nil
 }
 
 // frameHolds says whether src may be a zstd frame of want bytes: frames nearly always state their content's size.

@@ -102,6 +102,7 @@ type Unit struct {
 	RowGroup int32
 	Page     int32
 	Rows     int32
+	slices   uint64 // of its rows that are worth looking at, a bit each; 0 stands for all
 }
 
 // OpenOptions tune a Reader.

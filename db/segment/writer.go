@@ -320,7 +320,11 @@ func (w *Writer) encodePage(c *columnWriter) error {
 		p.flags |= pageCompressed
 	} else {
 		p.raw = uint32(len(body) + len(values))
-		if packed := c.tryCompress(values, w.enc); packed != nil {
+		compress := c.tryCompress
+		if c.direct && c.col.Type.Physical() == schema.Code {
+			compress = c.compressText
+		}
+		if packed := compress(values, w.enc); packed != nil {
 			p.flags |= pageCompressed
 			values = packed
 		}
