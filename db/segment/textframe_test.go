@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"testing"
 
 	"github.com/flowlake/flowlake/db/batch"
@@ -105,6 +106,18 @@ func TestTextFrameIsSmaller(t *testing.T) {
 	if c := in.Columns[2]; c.Stored > 165*int64(b.N)/10 {
 		t.Errorf("ids of 32 digits take %d bytes for %d rows", c.Stored, b.N)
 	}
+}
+
+// DuckDB decodes the frames of text with the zstd library itself.
+func TestTextReadByDuckDB(t *testing.T) {
+	b := textBatch(rand.New(rand.NewPCG(4, 4)), textTable(t), 20_000)
+	path := filepath.Join(t.TempDir(), "seg.parquet")
+	writeAll(t, vfs.OS, path, b, nil, Options{DictionaryBytes: 1})
+	rows := duckdb(t, path)
+	if len(rows) != b.N {
+		t.Fatalf("%d rows, want %d", len(rows), b.N)
+	}
+	sameForeign(t, b, func(col, row int) string { return rows[row][col] })
 }
 
 // TestTextRowsAllocate: looking for a row of a page takes nothing from the heap but the header of its dictionary.
