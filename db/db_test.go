@@ -469,7 +469,7 @@ func TestBackPressure(t *testing.T) {
 		t.Fatalf("after %d rows that could not be flushed: %v", n, err)
 	}
 	equalIDs(t, "acknowledged rows", allIDs(t, d), upTo(n))
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for d.Metrics().BackgroundErrors == 0 { // the flusher may not have had a core yet
 		if time.Now().After(deadline) {
 			t.Fatal("no flush has failed")

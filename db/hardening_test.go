@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -259,7 +260,7 @@ func TestCompactBesideClose(t *testing.T) {
 			go func() { d.Close(); close(done) }()
 			select {
 			case <-done:
-			case <-time.After(2 * time.Second): // Close waits for the merge: right
+			case <-time.After(200 * time.Millisecond): // Close waits for the merge: right
 			}
 		}
 	})
@@ -330,7 +331,7 @@ func TestFlushMemory(t *testing.T) {
 		o.FlushRows = 128 << 10
 		o.NoCompaction = true
 	})
-	for i := range 30 {
+	for i := range 16 {
 		b := batch.NewBuilder(events)
 		b.Int(0, t0)
 		b.String(2, strings.Repeat(" ", 16<<20-10)+fmt.Sprint(i))
@@ -338,6 +339,8 @@ func TestFlushMemory(t *testing.T) {
 		mustWrite(t, d, b.Seal())
 	}
 	head := d.Metrics().HeadBytes
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(20)) // what is garbage must not decide
 	stop, peak := make(chan struct{}), make(chan uint64)
 	go func() {
 		var m runtime.MemStats
@@ -356,7 +359,9 @@ func TestFlushMemory(t *testing.T) {
 	}()
 	err := d.Flush(context.Background())
 	close(stop)
-	if hi := <-peak >> 20; err != nil || hi > 900 { // 2 GiB before lots were bounded by their text
+	hi := <-peak >> 20
+	t.Logf("heap peak %d MiB", hi)
+	if err != nil || hi > 600 { // over a GiB before lots were bounded by their text
 		t.Errorf("a head of %d KiB: heap peak %d MiB; flush %v", head>>10, hi, err)
 	}
 	d.Close()
@@ -413,7 +418,6 @@ func TestTagFileDiscarded(t *testing.T) {
 	stage.Store(1)
 	t.Log("flush:", d.Flush(context.Background()))
 	t.Log("again:", d.Flush(context.Background()))
-	time.Sleep(10 * time.Millisecond)
 	clone := mem.CrashClone(vfs.CrashConfig{Seed: 1, KeepUnsynced: 1})
 	e, err := Open("data", options(clone, func(o *Options) { o.Tables = eventsOnly }))
 	if err != nil {

@@ -407,12 +407,15 @@ func TestCloseGivesUpWithItsContext(t *testing.T) {
 	p := New(s, clock)
 	result := make(chan error, 1)
 	go func() { result <- p.Write(context.Background(), samples(1)) }()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
+	for deadline := time.Now().Add(time.Minute); p.Metrics().Groups == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the write did not reach the sink")
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	time.Sleep(time.Millisecond)
 	err := p.Close(ctx)
-	got := <-result
-	if err != nil && !errors.Is(got, context.Canceled) || err == nil && got != nil && !errors.Is(got, ErrClosed) {
+	if got := <-result; !errors.Is(err, context.DeadlineExceeded) || !errors.Is(got, context.Canceled) {
 		t.Fatalf("close: %v, write: %v", err, got)
 	}
 }
