@@ -36,6 +36,9 @@ type Log struct {
 	spareCount int        // len(spares), for Metrics
 	released   bool       // Close has given up the files
 
+	// retiring is held while segments are given up, beside the leader; it comes before the queue.
+	retiring sync.Mutex
+
 	// Of the leader alone:
 	spares     []uint64 // numbers of the .free files, all of SegmentBytes
 	seq        uint64   // number of the newest segment
@@ -100,7 +103,7 @@ func (l *Log) Err() error {
 	return nil
 }
 
-// poison makes the log read-only and returns the error that says so. Of the leader.
+// poison makes the log read-only and returns the error that says so.
 func (l *Log) poison(cause error) error {
 	err := fmt.Errorf("%w: %w", ErrReadOnly, cause)
 	l.fatal.CompareAndSwap(nil, &err)
@@ -109,6 +112,8 @@ func (l *Log) poison(cause error) error {
 
 // Close waits for the appends under way and closes the files; nothing is lost without it. The second call does nothing.
 func (l *Log) Close() error {
+	l.retiring.Lock()
+	defer l.retiring.Unlock()
 	err := l.control(func() error {
 		l.queueMu.Lock()
 		l.closed = true
@@ -130,9 +135,13 @@ func (l *Log) Close() error {
 }
 
 // TruncateFront removes all records up to and including upto, durably; the disk space of whole segments is given back.
-// An upto beyond the last index empties the log. The next index stays.
+// An upto beyond the last index empties the log. The next index stays. Appends wait for one sync of it, not for the rest.
 func (l *Log) TruncateFront(upto uint64) error {
-	return l.control(func() error {
+	l.retiring.Lock()
+	defer l.retiring.Unlock()
+	var drop []*segment
+	var room int
+	err := l.control(func() error {
 		if err := l.Err(); err != nil {
 			return err
 		}
@@ -152,8 +161,24 @@ func (l *Log) TruncateFront(upto uint64) error {
 		l.state.Lock()
 		l.front = front
 		l.state.Unlock()
-		return l.dropSegments()
+		drop, room = l.detach(), l.opts.RecycleSegments-len(l.spares)
+		return nil
 	})
+	if err != nil || len(drop) == 0 {
+		return err
+	}
+	spares, err := l.giveUp(drop, room)
+	if err != nil {
+		return err
+	}
+	err = l.control(func() error {
+		l.addSpares(spares)
+		return nil
+	})
+	if errors.Is(err, ErrClosed) {
+		return nil // the next Open finds them
+	}
+	return err
 }
 
 // TruncateBack removes all records from index from on, durably and at once; from is the next index after that. A from
@@ -176,9 +201,21 @@ func (l *Log) TruncateBack(from uint64) error {
 	})
 }
 
-// dropSegments gives up the segments that the front has passed. A file that cannot be removed is counted and left to the
-// next Open; only a sync that fails is an error.
+// dropSegments gives up the segments that the front has passed. Of the leader.
 func (l *Log) dropSegments() error {
+	drop := l.detach()
+	if len(drop) == 0 {
+		return nil
+	}
+	spares, err := l.giveUp(drop, l.opts.RecycleSegments-len(l.spares))
+	if err == nil {
+		l.addSpares(spares)
+	}
+	return err
+}
+
+// detach takes from the log the segments that the front has passed. Of the leader.
+func (l *Log) detach() []*segment {
 	n := 0
 	for n+1 < len(l.segs) && l.segs[n+1].hdr.first <= l.front {
 		n++
@@ -187,25 +224,40 @@ func (l *Log) dropSegments() error {
 		return nil
 	}
 	l.state.Lock()
+	defer l.state.Unlock()
 	drop := l.segs[:n:n]
 	l.segs = append([]*segment(nil), l.segs[n:]...)
-	l.state.Unlock()
+	return drop
+}
+
+// giveUp retires segments that were detached, of which up to room become spares. A file that cannot be removed is counted
+// and left to the next Open; only a sync that fails is an error.
+func (l *Log) giveUp(drop []*segment, room int) (spares []uint64, err error) {
 	failed := uint64(0)
 	for _, s := range drop {
-		if err := l.retire(s); err != nil {
+		spare, err := l.retire(s, len(spares) < room)
+		if err != nil {
 			failed++
 		}
+		if spare {
+			spares = append(spares, s.hdr.seq)
+		}
 	}
-	l.setSpareCount()
 	l.met.update(func(m *Metrics) {
-		m.Removed += uint64(n)
+		m.Removed += uint64(len(drop))
 		m.RemoveErrors += failed
 	})
 	// A spare must not be used while its old name may come back, so this comes before anything else.
 	if err := l.syncDir(); err != nil {
-		return l.poison(err)
+		return nil, l.poison(err)
 	}
-	return nil
+	return spares, nil
+}
+
+// addSpares makes spares of files that have a spare's name, durably. Of the leader.
+func (l *Log) addSpares(spares []uint64) {
+	l.spares = append(l.spares, spares...)
+	l.setSpareCount()
 }
 
 func (l *Log) setSpareCount() {

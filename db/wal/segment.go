@@ -164,16 +164,15 @@ func (l *Log) syncDir() error {
 
 // retire gives up a segment file that is not needed any more: it becomes a spare if one is wanted and nobody reads it,
 // else it is removed. The caller syncs the directory before a spare is used.
-func (l *Log) retire(s *segment) error {
+func (l *Log) retire(s *segment, wanted bool) (spare bool, err error) {
 	path := l.path(s.name)
-	reusable := s.refs.Load() == 1 && s.capacity == l.opts.SegmentBytes && len(l.spares) < l.opts.RecycleSegments
-	err := s.release()
+	reusable := wanted && s.refs.Load() == 1 && s.capacity == l.opts.SegmentBytes
+	err = s.release()
 	if !reusable {
-		return errors.Join(err, l.fs.Remove(path))
+		return false, errors.Join(err, l.fs.Remove(path))
 	}
 	if renameErr := l.fs.Rename(path, l.path(spareName(s.hdr.seq))); renameErr != nil {
-		return errors.Join(err, renameErr)
+		return false, errors.Join(err, renameErr)
 	}
-	l.spares = append(l.spares, s.hdr.seq)
-	return err
+	return true, err
 }
