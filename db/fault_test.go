@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/flowlake/flowlake/db/vfs"
 )
@@ -27,11 +29,25 @@ var faultHistory = []metaOp{
 	{Op: "restore"}, {Op: "write", Table: 0, First: 7020, N: 20}, {Op: "flush"}, {Op: "reopen"}, {Op: "scan", Table: 0}, {Op: "scan", Table: 1},
 }
 
+// faultRollups does what rollups add to that: creating some over rows that are in segments and in heads, filling them, flushing
+// and merging their rows, letting them expire, restarting, copying, dropping. It scrubs all files as well.
+var faultRollups = []metaOp{
+	{Op: "write", Table: 1, First: 0, N: 40}, {Op: "flush"}, {Op: "write", Table: 0, First: 40, N: 20}, {Op: "flush"}, {Op: "write", Table: 1, First: 60, N: 20},
+	{Op: "create", Table: 2}, {Op: "create", Table: 0}, {Op: "backfill"}, {Op: "rolled", Table: 2}, {Op: "flush"}, {Op: "rolled", Table: 2},
+	{Op: "write", Table: 1, First: 80, N: 20}, {Op: "flush"}, {Op: "create", Table: 3}, {Op: "reopen"}, {Op: "write", Table: 1, First: 100, N: 20}, {Op: "flush"},
+	{Op: "write", Table: 1, First: 120, N: 20}, {Op: "flush"}, {Op: "write", Table: 1, First: 140, N: 20}, {Op: "flush"}, {Op: "write", Table: 1, First: 160, N: 20},
+	{Op: "flush"}, {Op: "write", Table: 1, First: 180, N: 20}, {Op: "flush"}, {Op: "backfill"}, {Op: "compact"}, {Op: "rolled", Table: 3}, {Op: "scrub"},
+	{Op: "drop", Table: 0}, {Op: "create", Table: 1}, {Op: "backup", Seed: 2}, {Op: "rolled", Table: 1}, {Op: "keep", Table: 3, Seed: 1}, // 30 hours
+	{Op: "write", Table: 1, First: 7000, N: 20}, {Op: "compact"}, {Op: "restore"}, {Op: "write", Table: 0, First: 7020, N: 20}, {Op: "flush"},
+	{Op: "drop", Table: 2}, {Op: "reopen"}, {Op: "rolled", Table: 1}, {Op: "rolled", Table: 3}, {Op: "scan", Table: 1}, {Op: "scrub"},
+}
+
 // faultRun is a history in which one file operation fails.
 type faultRun struct {
 	*metaRun
 	fault   error
-	unknown []metaOp // writes of which it is not known whether they are there
+	unknown []metaOp        // writes of which it is not known whether they are there
+	maybe   map[string]bool // rollups that an operation was to create or drop and failed
 }
 
 // excused says that an error is what the fault may cause. Verification gives it as text.
@@ -40,7 +56,7 @@ func (r *faultRun) excused(err error) bool {
 }
 
 // runFault makes the at-th file operation of some kinds fail; hit is that operation, zero where there are not so many.
-func runFault(set func(*Options), kinds vfs.OpKind, at int64, fault vfs.Fault) (hit vfs.Call, err error) {
+func runFault(history []metaOp, set func(*Options), kinds vfs.OpKind, at int64, fault vfs.Fault) (hit vfs.Call, err error) {
 	var n atomic.Int64
 	var done atomic.Pointer[vfs.Call]
 	in := vfs.InjectorFunc(func(c vfs.Call) vfs.Fault {
@@ -50,7 +66,7 @@ func runFault(set func(*Options), kinds vfs.OpKind, at int64, fault vfs.Fault) (
 		done.Store(&c)
 		return fault
 	})
-	r := &faultRun{metaRun: &metaRun{set: set, mem: vfs.NewMem(), in: in, dir: "data", now: metaClock(0), rows: []map[int]bool{{}, {}}, kept: noRollups()}, fault: fault.Err}
+	r := &faultRun{metaRun: &metaRun{set: set, mem: vfs.NewMem(), in: in, dir: "data", now: metaClock(0), rows: []map[int]bool{{}, {}}, kept: noRollups()}, fault: fault.Err, maybe: map[string]bool{}}
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
@@ -64,7 +80,7 @@ func runFault(set func(*Options), kinds vfs.OpKind, at int64, fault vfs.Fault) (
 			hit = *c
 		}
 	}()
-	for i, op := range faultHistory {
+	for i, op := range history {
 		if err := r.step(op); err != nil {
 			return hit, fmt.Errorf("operation %d, %v: %w", i, op, err)
 		}
@@ -77,7 +93,7 @@ func (r *faultRun) step(op metaOp) error {
 	if err := r.ready(); err != nil {
 		return err
 	}
-	err := r.do(op)
+	err := r.act(op)
 	if err != nil && !r.excused(err) {
 		return fmt.Errorf("the error does not say so: %w", err)
 	}
@@ -87,6 +103,53 @@ func (r *faultRun) step(op metaOp) error {
 	if errors.Is(err, ErrReadOnly) {
 		if err := r.close(); err != nil && !r.excused(err) {
 			return err
+		}
+	}
+	if r.d == nil {
+		return nil
+	}
+	return r.rollups()
+}
+
+// act does one operation.
+func (r *faultRun) act(op metaOp) error {
+	switch op.Op {
+	case "scrub":
+		state, rounds := scrubState{}, r.d.counts.scrubRounds.Load()
+		for range 1000 { // of some dozen files
+			state.Nanos = 1 // long ago: the next file is due
+			if _, err := r.d.scrubDue(context.Background(), time.Hour, &state); err != nil || r.d.counts.scrubRounds.Load() > rounds {
+				return err
+			}
+		}
+		return errors.New("no end of files to scrub")
+	case "create", "drop":
+		name := metaRollups[op.Table].def.Name
+		err := r.do(op)
+		if r.maybe[name] = err != nil; err == nil {
+			delete(r.maybe, name)
+		}
+		return err
+	}
+	return r.do(op)
+}
+
+// rollups finds out whether rollups are there whose creation or end failed; all others are as they were said to be.
+func (r *faultRun) rollups() error {
+	there := map[string]bool{}
+	for _, s := range r.d.Rollups() {
+		there[s.Rollup.Def.Name] = true
+	}
+	for _, u := range metaRollups {
+		name := u.def.Name
+		switch _, known := r.kept[name]; {
+		case known == there[name]:
+		case !r.maybe[name]:
+			return fmt.Errorf("rollup %s: it is there: %v, should be: %v", name, there[name], known)
+		case known:
+			delete(r.kept, name)
+		default:
+			r.kept[name] = forever(r.d.Retention(name))
 		}
 	}
 	return nil
@@ -109,7 +172,7 @@ func (r *faultRun) ready() error {
 	if err != nil {
 		return err
 	}
-	return r.resolve()
+	return errors.Join(r.resolve(), r.rollups())
 }
 
 // resolve finds out whether batches are there whose writes did not say.
@@ -149,7 +212,13 @@ func (r *faultRun) judge() error {
 	if err := r.resolve(); err != nil {
 		return err
 	}
-	if err := errors.Join(r.scan(metaOp{Table: 0}), r.scan(metaOp{Table: 1})); err != nil {
+	err := errors.Join(r.scan(metaOp{Table: 0}), r.scan(metaOp{Table: 1}), r.rollups())
+	for _, u := range metaRollups {
+		if _, ok := r.kept[u.def.Name]; ok && err == nil {
+			err = r.rolled(u)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("after a power cut: %w", err)
 	}
 	r.mu.Lock()
@@ -176,25 +245,27 @@ func TestFaultInEveryOperation(t *testing.T) {
 		func(o *Options) { o.ScrubEvery, o.ExternalLog = -1, true },
 	}
 	kinds := map[vfs.OpKind]int{}
-	for s, set := range sets {
-		for f, fault := range faults {
-			for _, c := range classes {
-				stride := c.stride
-				switch {
-				case os.Getenv("FLOWLAKE_SOAK") != "":
-					stride = c.long
-				case raceEnabled:
-					stride *= 5
-				}
-				for at := 1 + int64(7*f)%stride; ; at += stride {
-					hit, err := runFault(set, c.kinds, at, fault)
-					if err != nil {
-						t.Fatalf("options %d, %v (%d bytes written) in operation %d, %s %s: %v", s, fault.Err, fault.ShortBytes, at, hit.Kind, hit.Path, err)
+	for h, history := range [][]metaOp{faultHistory, faultRollups} {
+		for s, set := range sets {
+			for f, fault := range faults {
+				for _, c := range classes {
+					stride := c.stride
+					switch {
+					case os.Getenv("FLOWLAKE_SOAK") != "":
+						stride = c.long
+					case raceEnabled:
+						stride *= 5
 					}
-					if hit.Kind == 0 {
-						break
+					for at := 1 + int64(7*f)%stride; ; at += stride {
+						hit, err := runFault(history, set, c.kinds, at, fault)
+						if err != nil {
+							t.Fatalf("history %d, options %d, %v (%d bytes written) in operation %d, %s %s: %v", h, s, fault.Err, fault.ShortBytes, at, hit.Kind, hit.Path, err)
+						}
+						if hit.Kind == 0 {
+							break
+						}
+						kinds[hit.Kind]++
 					}
-					kinds[hit.Kind]++
 				}
 			}
 		}
