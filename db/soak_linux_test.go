@@ -48,8 +48,9 @@ type soaker struct {
 	begun [soakWriters]atomic.Int64
 	edges atomic.Int64 // rows written to the table with retention
 
-	checks, busy atomic.Int64
-	rows         atomic.Int64 // that the last check saw
+	checks, busy         atomic.Int64
+	rollupChecks, churns atomic.Int64
+	rows                 atomic.Int64 // that the last check saw
 }
 
 func soakChild(order string) error {
@@ -91,10 +92,14 @@ func (s *soaker) run(dir string) error {
 	if err := s.recount(); err != nil {
 		return fmt.Errorf("after the start: %w", err)
 	}
+	if err := s.prepareRollups(context.Background()); err != nil {
+		return fmt.Errorf("rollups at the start: %w", err)
+	}
 	for w := range soakWriters {
 		go func() { fail(s.write(w)) }()
 	}
 	go func() { fail(s.writeEdges()) }()
+	go func() { fail(s.churnRollups()) }()
 	go func() {
 		for {
 			if err := s.check(); err != nil {
@@ -111,8 +116,9 @@ func (s *soaker) run(dir string) error {
 		}
 		m := d.Metrics()
 		fds, _ := os.ReadDir("/proc/self/fd")
-		fmt.Printf("s rss=%d goroutines=%d fds=%d segments=%d rows=%d checks=%d busy=%d expired=%d merges=%d edges=%d\n", peakRSS("self")>>20,
-			runtime.NumGoroutine(), len(fds), m.Segments, s.rows.Load(), s.checks.Load(), s.busy.Load(), m.ExpiredRows, m.Compactions, s.edges.Load())
+		fmt.Printf("s rss=%d goroutines=%d fds=%d segments=%d rows=%d checks=%d busy=%d expired=%d merges=%d rolled=%d churns=%d sets=%d\n",
+			peakRSS("self")>>20, runtime.NumGoroutine(), len(fds), m.Segments, s.rows.Load(), s.checks.Load(), s.busy.Load(), m.ExpiredRows, m.Compactions,
+			s.rollupChecks.Load(), s.churns.Load(), m.TagSets)
 	}
 }
 
@@ -128,7 +134,7 @@ func soakRows(w int, n int64) *batch.Batch {
 		b.Int(0, at)
 		b.Int(1, i*soakWriters+int64(w))
 		b.String(2, nameOf(int(i)))
-		b.Tags(4, tags.AppendSet(nil, tags.Tag{Key: "pod", Value: fmt.Sprint("pod-", i%100+i/100_000)}, tags.Tag{Key: "app", Value: fmt.Sprint("app-", i%5)}))
+		b.Tags(4, tags.AppendSet(nil, tags.Tag{Key: "pod", Value: fmt.Sprint("pod-", i%100+i/2_000)}, tags.Tag{Key: "app", Value: fmt.Sprint("app-", i%5)}))
 		b.EndRow()
 	}
 	return b.Seal()
@@ -289,6 +295,8 @@ type soakReport struct {
 	segments, rows                   int64
 	lastChecks, lastBusy, lastMerges int64
 	lastExpired                      int64
+	rolled, churns, sets             int64
+	lastRolled, lastChurns           int64
 }
 
 func (r *soakReport) line(text string) error {
@@ -304,9 +312,9 @@ func (r *soakReport) line(text string) error {
 		return nil
 	case "s":
 		var rss, goroutines, fds int
-		var edges int64
-		if _, err := fmt.Sscanf(rest, "rss=%d goroutines=%d fds=%d segments=%d rows=%d checks=%d busy=%d expired=%d merges=%d edges=%d",
-			&rss, &goroutines, &fds, &r.segments, &r.rows, &r.lastChecks, &r.lastBusy, &r.lastExpired, &r.lastMerges, &edges); err != nil {
+		if _, err := fmt.Sscanf(rest, "rss=%d goroutines=%d fds=%d segments=%d rows=%d checks=%d busy=%d expired=%d merges=%d rolled=%d churns=%d sets=%d",
+			&rss, &goroutines, &fds, &r.segments, &r.rows, &r.lastChecks, &r.lastBusy, &r.lastExpired, &r.lastMerges,
+			&r.lastRolled, &r.lastChurns, &r.sets); err != nil {
 			return fmt.Errorf("%q: %w", text, err)
 		}
 		r.states++
@@ -321,6 +329,8 @@ func (r *soakReport) line(text string) error {
 func (r *soakReport) ended() {
 	r.checks, r.busy, r.expired, r.merges = r.checks+r.lastChecks, r.busy+r.lastBusy, r.expired+r.lastExpired, r.merges+r.lastMerges
 	r.lastChecks, r.lastBusy, r.lastExpired, r.lastMerges = 0, 0, 0, 0
+	r.rolled, r.churns = r.rolled+r.lastRolled, r.churns+r.lastChurns
+	r.lastRolled, r.lastChurns = 0, 0
 }
 
 // soakOnce runs a child for a while from its first state on, and kills it.
@@ -369,7 +379,7 @@ func soakOnce(t *testing.T, dir string, r *soakReport, life time.Duration) {
 
 // TestSoak is the long proof: FLOWLAKE_SOAK says how long (make soak SOAK=30m). A process writes from several goroutines at
 // a rate, some rows late, while scans check that counts never fall and sums are exact; it flushes, merges, scrubs and drops
-// expired rows all the time. It is killed after lives from one second to five minutes; the next one recounts all that was
+// expired rows all the time, and rollups come, are filled, tell of as many rows, expire and go. It is killed after lives from one second to five minutes; the next one recounts all that was
 // acknowledged. Between them the power is cut in random histories on a file system in memory. Memory, goroutines and
 // files of the processes stay within bounds.
 func TestSoak(t *testing.T) {
@@ -401,12 +411,13 @@ func TestSoak(t *testing.T) {
 	if p, err := VerifyFolder(context.Background(), vfs.OS, dir, nil, func(o *VerifyOptions) { o.Tables = metaRegistry }); err != nil || len(p) > 0 {
 		t.Errorf("verify: %v %v", p, err)
 	}
-	if length > 5*time.Minute && (r.merges == 0 || r.expired == 0) {
-		t.Errorf("nothing was merged, or nothing expired: %+v", *r)
+	if length > 5*time.Minute && (r.merges == 0 || r.expired == 0 || r.churns == 0) {
+		t.Errorf("nothing was merged, nothing expired, or no rollup came and went: %+v", *r)
 	}
 	t.Logf("%v: %d rows of %d writers acknowledged and found, %d kills, %d power cuts, %d checks, %d merges, %d rows expired, %d times ErrBusy; "+
-		"peak %d MiB, %d goroutines, %d files beside those of segments", length, (r.acked[0]+r.acked[1]+r.acked[2])*soakBatch, soakWriters,
-		r.kills, cuts, r.checks, r.merges, r.expired, r.busy, r.rss, r.goroutines, r.overhead)
+		"%d checks of rollups, %d created, filled and dropped, %d tag sets; peak %d MiB, %d goroutines, %d files beside those of segments", length, (r.acked[0]+r.acked[1]+r.acked[2])*soakBatch, soakWriters,
+		r.kills, cuts, r.checks, r.merges, r.expired, r.busy,
+		r.rolled, r.churns, r.sets, r.rss, r.goroutines, r.overhead)
 }
 
 // soakPowerCuts runs a random history with power cuts under one option set, and says how many there were.
