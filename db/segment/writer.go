@@ -441,7 +441,7 @@ func (w *Writer) writeDictionary(c *columnWriter) error {
 	p := pageMeta{enc: encPlain, raw: uint32(len(values))}
 	// A dictionary page has no flag for "stored as it is", and some readers take a column's codec to be that of its first
 	// row group: so all chunks say zstd, and dictionaries are always compressed.
-	values = w.enc.compress(values, true)
+	values = w.enc.packDictionary(values)
 	p.flags |= pageCompressed
 	p.size = uint32(len(values))
 	p.crc = crc32.ChecksumIEEE(values)
@@ -460,7 +460,11 @@ func (w *Writer) writeBloom(c *columnWriter, m *chunkMeta, s *chunkSums) error {
 		return nil
 	}
 	hashes := append(c.hashes, c.text.hashes...)
-	filter := make([]byte, bloomSize(len(hashes)))
+	size := bloomSize(len(hashes))
+	if len(c.hashes) == 0 { // a wrong guess means to unpack a dictionary
+		size = min(2*size, maxBloom)
+	}
+	filter := make([]byte, size)
 	for _, h := range hashes {
 		bloomAdd(filter, h)
 	}
