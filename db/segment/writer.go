@@ -130,7 +130,7 @@ func (w *Writer) AppendColumns(b *batch.Batch, order []int32, load func(col int)
 		cuts := w.plan(b, order, start, n, widest)
 		// Column by column, so that a column stays in the cache while its rows are gathered from all over it.
 		for i, c := range w.columns {
-			runtime.Gosched() // as encodePage: what comes first is to gather, or to decode
+			w.yield() // what comes first is to gather, or to decode
 			v := b.Cols[i]
 			if v == nil && load != nil && c.col.Type.Physical() != schema.Code {
 				var err error
@@ -295,10 +295,15 @@ func (w *Writer) flushPage() error {
 	return nil
 }
 
-func (w *Writer) encodePage(c *columnWriter) error {
+// yield lets others go first: segments are made in the background, and who waits to acknowledge a write is in a hurry.
+func (w *Writer) yield() {
 	if w.opt.Urgent == nil || !w.opt.Urgent() {
-		runtime.Gosched() // segments are made in the background: who waits to acknowledge a write goes first
+		runtime.Gosched()
 	}
+}
+
+func (w *Writer) encodePage(c *columnWriter) error {
+	w.yield()
 	if p := c.col.Type.Physical(); p == schema.Code || p == schema.ID {
 		c.checkDictionary(w.opt.DictionaryBytes)
 	}
@@ -369,7 +374,7 @@ func (c *columnWriter) tryCompress(values []byte, e *encoder) []byte {
 func (w *Writer) flushGroup() error {
 	g := groupMeta{rows: int64(w.groupN), chunks: make([]chunkMeta, len(w.columns))}
 	for i, c := range w.columns {
-		runtime.Gosched()
+		w.yield()
 		c.meta.codec = codecZstd
 		if err := w.writeChunk(c); err != nil {
 			return err
@@ -377,7 +382,7 @@ func (w *Writer) flushGroup() error {
 		g.chunks[i] = c.meta
 	}
 	for i, c := range w.columns {
-		runtime.Gosched()
+		w.yield()
 		if err := w.writeBloom(c, &g.chunks[i], &w.sums[len(w.sums)-len(w.columns)+i]); err != nil {
 			return err
 		}
