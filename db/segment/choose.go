@@ -15,6 +15,7 @@ const (
 	formDelta  form = iota // DELTA_BINARY_PACKED
 	formPlanes             // BYTE_STREAM_SPLIT, each plane coded by entropy
 	formSparse             // BYTE_STREAM_SPLIT, searched for repeats
+	formRepeat             // PLAIN, searched for repeats
 )
 
 const (
@@ -23,9 +24,26 @@ const (
 	sampleMin     = 256 // fewer values than this are not worth planes
 	// planeCost is about what the block header and the Huffman table of a plane take, in bits.
 	planeCost = 8 * 60
-	// planesGain is what planes must save of delta coding, in percent: they cost more to read.
-	planesGain = 6
+	// planesGain is what planes must save of delta coding, in percent: they cost more to read, up to five times as much.
+	// Of columns that queries sum up they must save summedGain.
+	planesGain, summedGain = 6, 15
+	// repeatGain is what PLAIN must save of the next best: a search for repeats is what costs most to write.
+	repeatGain = 20
+	// repeatCost is about what zstd takes to say that the value before comes again, in bits.
+	repeatCost = 5
 )
+
+// wants is what the numbers of a column should be stored for.
+type wants struct {
+	gain   float64 // what planes must save, in percent
+	repeat bool    // small rather than written fast: PLAIN is taken where values repeat the one before
+}
+
+// estimate is a form and about what it takes, in bits.
+type estimate struct {
+	form form
+	bits float64
+}
 
 // sampler holds the counts of a sample.
 type sampler struct {
@@ -34,6 +52,9 @@ type sampler struct {
 	breaks [8]int                   // positions at which a plane's byte is not that before
 	seen   [tripleSlots / 64]uint64 // hashes of three values in a row
 	fresh  int                      // triples that were not seen before
+	again  int                      // values that are the one before
+	// next is, where choose said formRepeat, what it would have been otherwise.
+	next estimate
 }
 
 // entropyTable[c] is c*log2(c).
@@ -45,7 +66,7 @@ var entropyTable = func() (t [sampleMax + 1]float32) {
 }()
 
 // choose says how v, which lies in [lo, hi], is stored best.
-func (s *sampler) choose(v []int64, lo, hi int64) form {
+func (s *sampler) choose(v []int64, lo, hi int64, want wants) form {
 	planes := planesOf(lo, hi)
 	if planes == 0 || len(v) < sampleMin {
 		return formDelta
@@ -54,7 +75,7 @@ func (s *sampler) choose(v []int64, lo, hi int64) form {
 	clear(s.counts[:planes])
 	clear(s.breaks[:planes])
 	clear(s.seen[:])
-	s.fresh = 0
+	s.fresh, s.again = 0, 0
 	deltaBits, n := 0, 0
 	for k := range stretches {
 		at := 0
@@ -83,10 +104,17 @@ func (s *sampler) choose(v []int64, lo, hi int64) form {
 	if s.fresh*repeatsFew < n && min(coded, delta) > float64(len(v)*repeatBits) {
 		return formSparse
 	}
-	if coded < delta-delta*planesGain/100 {
-		return formPlanes
+	s.next = estimate{formDelta, delta}
+	if coded < delta-delta*want.gain/100 {
+		s.next = estimate{formPlanes, coded}
 	}
-	return formDelta
+	if want.repeat {
+		once := float64(n-s.again) * scale * float64(8*planes+repeatCost)
+		if once < s.next.bits*(100-repeatGain)/100 {
+			return formRepeat
+		}
+	}
+	return s.next.form
 }
 
 const (
@@ -97,9 +125,12 @@ const (
 	tripleSlots = 1 << 13
 )
 
-// triples counts those three values in a row that did not come before in the sample.
+// triples counts those three values in a row that did not come before in the sample, and values that are the one before.
 func (s *sampler) triples(v []int64) {
 	for i := 2; i < len(v); i++ {
+		if v[i] == v[i-1] {
+			s.again++
+		}
 		h := uint64(v[i-2])*0x9e3779b97f4a7c15 + uint64(v[i-1])
 		h = (h^h>>29)*0xbf58476d1ce4e5b9 + uint64(v[i])
 		h = (h ^ h>>32) * 0x94d049bb133111eb >> 51

@@ -45,6 +45,8 @@ type columnWriter struct {
 	conv    converter
 
 	portable bool // no BYTE_STREAM_SPLIT
+	want     wants
+	wide     wideTrial
 
 	hashes    []uint64      // direct columns with a Bloom filter: hashes of the row group's values
 	hashPages []locatorPage // direct text with a Bloom filter: where the hashes of each page end
@@ -62,7 +64,10 @@ type columnWriter struct {
 }
 
 func newColumnWriter(c *schema.Column, o *Options) *columnWriter {
-	w := &columnWriter{col: c, conv: converter{typ: c.Type}, portable: o.Portable}
+	w := &columnWriter{col: c, conv: converter{typ: c.Type}, portable: o.Portable, want: wants{gain: planesGain, repeat: o.Level > 0}}
+	if c.Role != schema.Key && c.Role != schema.Time {
+		w.want.gain = summedGain
+	}
 	w.text.reset()
 	return w
 }
@@ -366,7 +371,7 @@ func (w *columnWriter) values(p *pageMeta, e *encoder) (values []byte, raw int, 
 		if w.direct {
 			values, err = w.directValues(p, e)
 		} else {
-			values, err = w.codeValues(p, e)
+			return w.codeValues(p, e)
 		}
 	}
 	return values, 0, err
@@ -428,7 +433,15 @@ func (w *columnWriter) numberValues(p *pageMeta, e *encoder, v []int64) (values 
 	}
 	form := formDelta
 	if len(v) > 0 {
-		form = e.sample.choose(v, p.min, p.max)
+		form = e.sample.choose(v, p.min, p.max, w.want)
+	}
+	if form == formRepeat {
+		packed := e.compress(e.plainNumbers(v, w.col.Type), true)
+		if float64(8*len(packed)) < e.sample.next.bits*(100-planesGain)/100 {
+			p.enc = encPlain
+			return packed, width * len(v), nil
+		}
+		form = e.sample.next.form
 	}
 	if form == formSparse {
 		values, ok, err := w.asCodes(e, v)
@@ -535,7 +548,7 @@ func (w *columnWriter) markSeen(entries int) {
 	w.unique = unique
 }
 
-func (w *columnWriter) codeValues(p *pageMeta, e *encoder) ([]byte, error) {
+func (w *columnWriter) codeValues(p *pageMeta, e *encoder) (values []byte, raw int, err error) {
 	if hasTextStats(w.col.Type) {
 		w.markSeen(w.text.len())
 		lo, hi := w.text.at(w.unique[0]), w.text.at(w.unique[0])
@@ -550,7 +563,13 @@ func (w *columnWriter) codeValues(p *pageMeta, e *encoder) ([]byte, error) {
 		e.textRange(p, lo, hi)
 	}
 	p.enc = encDictionary
-	return e.codes(w.code[:w.n])
+	code := w.code[:w.n]
+	if values, err = e.codes(code); err == nil && w.want.repeat {
+		if packed, raw := w.wide.pack(e, values, code); raw > 0 {
+			return packed, raw, nil
+		}
+	}
+	return values, 0, err
 }
 
 // checkText makes the page's values valid UTF-8. The whole is checked at once: values of a valid whole are valid when none

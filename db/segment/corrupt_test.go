@@ -323,6 +323,8 @@ func FuzzDecode(f *testing.F) {
 		}
 		_, _ = parseAddr(src)
 		_, _ = parseDictionary(src, n, schema.Inet)
+		_ = decodePlain(make([]int64, n), src, schema.Integer)
+		_ = decodePlain(make([]int64, n), src, schema.Timestamp)
 		_, _ = parseIndex(src, 1<<20, 1)
 		_, _ = parseIndex(src, 1<<20, formatVersion)
 	})

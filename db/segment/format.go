@@ -11,8 +11,8 @@ import (
 // Everything fixed about the file is in this file and in docs/format/segment.md.
 const (
 	// formatVersion: 2 added integers as BYTE_STREAM_SPLIT, 3 page locators, 4 integers as RLE_DICTIONARY, 5 locators of
-	// rows
-	formatVersion  = 5
+	// rows, 6 integers as PLAIN
+	formatVersion  = 6
 	versionLocator = 3
 	versionRows    = 5
 

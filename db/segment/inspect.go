@@ -106,6 +106,10 @@ func (c *ColumnInspection) Why() string {
 		return "constant"
 	case c.Type.Physical() == schema.Int64 && e["RLE_DICTIONARY"] > 0 && len(e) > 1:
 		return "page by page: runs of few values, entropy of the bytes, differences"
+	case c.Type.Physical() == schema.Int64 && e["PLAIN"] == c.Pages:
+		return "many are the one before"
+	case c.Type.Physical() == schema.Int64 && e["PLAIN"] > 0:
+		return "page by page: repeats of the one before, entropy of the bytes, differences"
 	case e["BYTE_STREAM_SPLIT"] > 0 && e["DELTA_BINARY_PACKED"]+e["PLAIN"] > 0:
 		return "page by page: entropy of the bytes against differences"
 	case e["BYTE_STREAM_SPLIT"] > 0:

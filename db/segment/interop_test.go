@@ -66,7 +66,7 @@ func interopFile(t *testing.T, seed uint64, portable bool) (path string, b *batc
 	rng := rand.New(rand.NewPCG(seed, 9))
 	b = randomBatch(rng, everyType(t), 1500)
 	path = filepath.Join(t.TempDir(), "seg.parquet")
-	o := Options{Portable: portable, PageRows: 64 << rng.IntN(6), DictionaryBytes: 256 << rng.IntN(10)}
+	o := Options{Portable: portable, Level: int(seed & 1), PageRows: 64 << rng.IntN(6), DictionaryBytes: 256 << rng.IntN(10)}
 	o.RowGroupRows = o.PageRows * 8
 	writeAll(t, vfs.OS, path, b, nil, o)
 	return path, b

@@ -110,37 +110,49 @@ func (w *columnWriter) asCodes(e *encoder, v []int64) (values []byte, ok bool, e
 // more than reading them costs.
 const codeBits = 2
 
-// plainNumbers are the entries of a dictionary of numbers.
+// plainNumbers is PLAIN of numbers.
 func (e *encoder) plainNumbers(v []int64, t schema.Type) []byte {
-	e.out = e.out[:0]
-	for _, x := range v {
-		if t == schema.Integer {
-			e.out = binary.LittleEndian.AppendUint32(e.out, uint32(x))
-		} else {
-			e.out = binary.LittleEndian.AppendUint64(e.out, uint64(x))
+	if t == schema.Integer {
+		e.out = extend(e.out, 0, 4*len(v))
+		for i, x := range v {
+			binary.LittleEndian.PutUint32(e.out[4*i:], uint32(x))
 		}
+		return e.out
+	}
+	e.out = extend(e.out, 0, 8*len(v))
+	for i, x := range v {
+		binary.LittleEndian.PutUint64(e.out[8*i:], uint64(x))
 	}
 	return e.out
 }
 
 // parseNumbers is the n entries of a dictionary of numbers.
 func parseNumbers(src []byte, n int, t schema.Type) ([]int64, error) {
-	width := 8
-	if t == schema.Integer {
-		width = 4
-	}
-	if len(src) != width*n || t == schema.Boolean {
+	if len(src) < 4*n || t == schema.Boolean {
 		return nil, errValues
 	}
 	values := make([]int64, n)
-	for i := range values {
-		if width == 4 {
-			values[i] = int64(int32(binary.LittleEndian.Uint32(src[4*i:])))
-		} else {
-			values[i] = int64(binary.LittleEndian.Uint64(src[8*i:]))
+	return values, decodePlain(values, src, t)
+}
+
+// decodePlain is PLAIN of numbers.
+func decodePlain(dst []int64, src []byte, t schema.Type) error {
+	if t == schema.Integer {
+		if len(src) != 4*len(dst) {
+			return fmt.Errorf("%w: %d bytes of %d numbers", errValues, len(src), len(dst))
 		}
+		for i := range dst {
+			dst[i] = int64(int32(binary.LittleEndian.Uint32(src[4*i:])))
+		}
+		return nil
 	}
-	return values, nil
+	if len(src) != 8*len(dst) {
+		return fmt.Errorf("%w: %d bytes of %d numbers", errValues, len(src), len(dst))
+	}
+	for i := range dst {
+		dst[i] = int64(binary.LittleEndian.Uint64(src[8*i:]))
+	}
+	return nil
 }
 
 // decodeNumbers is RLE_DICTIONARY of numbers: as decodeCodes, with the entry of each code.

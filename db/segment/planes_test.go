@@ -173,7 +173,7 @@ func FuzzPlanes(f *testing.F) {
 		}
 		p := &pageMeta{flags: pageRange, enc: encByteSplit}
 		p.min, p.max = rangeOf(v)
-		e.sample.choose(v, p.min, p.max)
+		e.sample.choose(v, p.min, p.max, wants{gain: planesGain})
 		frame := e.packPlanes(e.split64(v, planesOf(p.min, p.max)), len(v), 8, uint64(p.min), repeats)
 		src, err := z.DecodeAll(frame, nil)
 		if err != nil {
@@ -230,12 +230,12 @@ func BenchmarkNumbers(b *testing.B) {
 		ns := func(b *testing.B) { b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/value") }
 		b.Run(fmt.Sprintf("choose/%s", s.name), func(b *testing.B) {
 			for b.Loop() {
-				e.sample.choose(v, lo, hi)
+				e.sample.choose(v, lo, hi, wants{gain: planesGain})
 			}
 			ns(b)
 		})
 		b.Run(fmt.Sprintf("planes/%s", s.name), func(b *testing.B) {
-			repeats := e.sample.choose(v, lo, hi) == formSparse
+			repeats := e.sample.choose(v, lo, hi, wants{gain: planesGain}) == formSparse
 			for b.Loop() {
 				e.packPlanes(e.split64(v, planesOf(lo, hi)), n, 8, uint64(lo), repeats)
 			}
@@ -283,7 +283,7 @@ func TestRepeatsAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.giveBack()
-	if got := e.sample.choose(times, lo, hi); got != formSparse {
+	if got := e.sample.choose(times, lo, hi, wants{gain: planesGain}); got != formSparse {
 		t.Fatalf("form %d", got)
 	}
 	page := e.packPlanes(e.split64(times, planesOf(lo, hi)), len(times), 8, uint64(lo), true)
@@ -294,7 +294,7 @@ func TestRepeatsAreFound(t *testing.T) {
 	for i := range times { // as few values, in no order
 		times[i] = 1767225600e9 + int64(rng.IntN(60))*15e9
 	}
-	if got := e.sample.choose(times, lo, hi); got != formPlanes {
+	if got := e.sample.choose(times, lo, hi, wants{gain: planesGain}); got != formPlanes {
 		t.Errorf("values in random order: form %d", got)
 	}
 }

@@ -12,14 +12,12 @@ import (
 
 const textChunk = 32 << 10
 
-// packText is such a frame of a page's values, of which the first head bytes are lengths; none are in a dictionary.
-func (e *encoder) packText(values []byte, head int) []byte {
+// packText is such a frame of a page's values as lengths makes them.
+func (e *encoder) packText(values []byte) []byte {
 	dst := appendFrameHeader(e.pack[:0], len(values))
-	if head > 0 {
-		dst = e.appendPlane(dst, values[:head])
-	}
+	dst = e.appendPlane(dst, values[:e.lensBytes])
 	last := len(dst)
-	for rest := values[head:]; len(rest) > 0; rest = rest[min(textChunk, len(rest)):] {
+	for rest := values[e.lensBytes:]; len(rest) > 0; rest = rest[min(textChunk, len(rest)):] {
 		last = len(dst)
 		dst = e.appendPlane(dst, rest[:min(textChunk, len(rest))])
 	}
@@ -41,7 +39,7 @@ func (c *columnWriter) compressText(values []byte, e *encoder) []byte {
 	if len(c.meta.pages) == 0 {
 		other = len(e.compress(values, true))
 	}
-	packed := e.packText(values, e.lensBytes)
+	packed := e.packText(values)
 	if len(c.meta.pages) == 0 {
 		if c.digits = len(packed) <= other; !c.digits {
 			return c.tryCompress(values, e)
@@ -51,19 +49,6 @@ func (c *columnWriter) compressText(values []byte, e *encoder) []byte {
 		return nil
 	}
 	return packed
-}
-
-// packDictionary is a dictionary of text as zstd: as a page of ids, where that is smaller. Such a dictionary is also unpacked
-// faster, and whoever looks for one id unpacks all of it.
-func (e *encoder) packDictionary(values []byte) []byte {
-	if len(values) < 2*textChunk {
-		return e.compress(values, true)
-	}
-	other := len(e.compress(values, true))
-	if packed := e.packText(values, 0); len(packed) <= other {
-		return packed
-	}
-	return e.compress(values, true)
 }
 
 // textBlock is a block of a frame: where it is stored, and where it is laid out.

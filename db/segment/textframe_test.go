@@ -164,7 +164,7 @@ func FuzzTextRows(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(append([]byte(nil), e.packText(values, e.lensBytes)...), uint32(len(values)), uint16(3000), uint16(1234))
+	f.Add(append([]byte(nil), e.packText(values)...), uint32(len(values)), uint16(3000), uint16(1234))
 	f.Fuzz(func(t *testing.T, frame []byte, want uint32, n, row uint16) {
 		if want > 1<<20 || n == 0 || row >= n || !frameHolds(frame, int(want)) {
 			return

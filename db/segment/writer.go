@@ -446,7 +446,7 @@ func (w *Writer) writeDictionary(c *columnWriter) error {
 	p := pageMeta{enc: encPlain, raw: uint32(len(values))}
 	// A dictionary page has no flag for "stored as it is", and some readers take a column's codec to be that of its first
 	// row group: so all chunks say zstd, and dictionaries are always compressed.
-	values = w.enc.packDictionary(values)
+	values = w.enc.compress(values, true)
 	p.flags |= pageCompressed
 	p.size = uint32(len(values))
 	p.crc = crc32.ChecksumIEEE(values)
@@ -465,11 +465,7 @@ func (w *Writer) writeBloom(c *columnWriter, m *chunkMeta, s *chunkSums) error {
 		return nil
 	}
 	hashes := append(c.hashes, c.text.hashes...)
-	size := bloomSize(len(hashes))
-	if len(c.hashes) == 0 { // a wrong guess means to unpack a dictionary
-		size = min(2*size, maxBloom)
-	}
-	filter := make([]byte, size)
+	filter := make([]byte, bloomSize(len(hashes)))
 	for _, h := range hashes {
 		bloomAdd(filter, h)
 	}
