@@ -178,6 +178,18 @@ func (p *pruner) mayDictionary(g int, t *pruneTerm) (may bool) {
 			may = true // as any damage: Read meets it again and reports it
 		}
 	}()
+	one := t.Kind == pred.Text && len(t.equal) == 1 && !t.Not && t.typ.Physical() == schema.Code
+	if one && p.r.cache.get(cacheKey{p.r.id, int32(g), int32(t.column)}) == nil {
+		// Where the filter was wrong nobody needs the dictionary in memory.
+		if p.r.loadPage(&m.dict, -1, &p.s) != nil {
+			return true
+		}
+		if !plainHas(p.s.page8.values, t.equal[0]) {
+			return false
+		}
+		_, _ = p.r.keepDictionary(g, t.column, &p.s) // an error is the reader's to meet
+		return true
+	}
 	d, err := p.r.dictionary(g, t.column, &p.s)
 	if err != nil {
 		return true

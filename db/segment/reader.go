@@ -249,11 +249,33 @@ func (r *opened) dictionary(g, column int, s *scratch) (*dictionary, error) {
 	if err := r.loadPage(&m.dict, -1, s); err != nil {
 		return nil, err
 	}
+	return r.keepDictionary(g, column, s)
+}
+
+// keepDictionary puts a chunk's dictionary, whose page is loaded, into the cache.
+func (r *opened) keepDictionary(g, column int, s *scratch) (*dictionary, error) {
+	key := cacheKey{r.id, int32(g), int32(column)}
+	m := &r.index.groups[g].chunks[column]
 	d, err := parseDictionary(s.page8.values, int(m.dictLen), r.index.columns[column].typ)
 	if err != nil {
 		return nil, r.corrupt(m.dict.off, "dictionary of column %s: %v", r.index.columns[column].name, err)
 	}
 	return r.cache.put(key, d), nil
+}
+
+// plainHas says whether a dictionary of text as it is stored holds a value, in the form that it has there.
+func plainHas(src, value []byte) bool {
+	for len(src) >= 4 {
+		n := uint64(binary.LittleEndian.Uint32(src))
+		if n > uint64(len(src)-4) {
+			return true // malformed: whoever parses it says so
+		}
+		if n == uint64(len(value)) && string(src[4:4+n]) == string(value) {
+			return true
+		}
+		src = src[4+n:]
+	}
+	return len(src) > 0
 }
 
 func parseDictionary(src []byte, n int, t schema.Type) (*dictionary, error) {
@@ -276,14 +298,19 @@ func parseDictionary(src []byte, n int, t schema.Type) (*dictionary, error) {
 	}
 	data := make([]byte, 0, len(src)-4*n)
 	offs := make([]uint32, 1, n+1)
+	plain := plainText(t)
 	for range n {
 		if len(src) < 4 || uint64(binary.LittleEndian.Uint32(src)) > uint64(len(src)-4) {
 			return nil, errValues
 		}
 		end := 4 + int(binary.LittleEndian.Uint32(src))
-		var err error
-		if data, err = loaded(data, t, src[4:end]); err != nil {
-			return nil, err
+		if plain {
+			data = append(data, src[4:end]...)
+		} else {
+			var err error
+			if data, err = loaded(data, t, src[4:end]); err != nil {
+				return nil, err
+			}
 		}
 		src = src[end:]
 		offs = append(offs, uint32(len(data)))

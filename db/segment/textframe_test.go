@@ -191,3 +191,25 @@ func FuzzTextRows(f *testing.F) {
 		}
 	})
 }
+
+// TestPlainHas finds what a dictionary holds and nothing else, and leaves damage to whoever parses it.
+func TestPlainHas(t *testing.T) {
+	e, err := newEncoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, offs := []byte("abcab"), []uint32{0, 3, 3, 5}
+	src := bytes.Clone(e.plainBytes(data, offs))
+	d, err := parseDictionary(append(src, make([]byte, padding)...)[:len(src)], 3, schema.Varchar)
+	if err != nil || d.text.Len() != 3 {
+		t.Fatal(d, err)
+	}
+	for value, want := range map[string]bool{"abc": true, "": true, "ab": true, "a": false, "b": false, "abca": false, "\x02\x00\x00\x00ab": false} {
+		if plainHas(src, []byte(value)) != want {
+			t.Errorf("%q: %v", value, !want)
+		}
+	}
+	if !plainHas(src[:len(src)-1], []byte("x")) || !plainHas(append(src[:len(src):len(src)], 1), []byte("x")) {
+		t.Error("damage rules values out")
+	}
+}
