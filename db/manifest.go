@@ -59,6 +59,8 @@ const tagsByKey = "key"
 type quarantined struct {
 	Path   string `json:"path"`
 	Reason string `json:"reason"`
+	// Rollup is the rollup whose partial rows it held; "" where it held none or that rollup is gone.
+	Rollup string `json:"rollup,omitempty"`
 }
 
 // edit is one MANIFEST record.

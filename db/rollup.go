@@ -67,9 +67,14 @@ func (d *DB) Rollups() []schema.RollupStatus {
 	d.commitMu.Lock()
 	defer d.commitMu.Unlock()
 	var out []schema.RollupStatus
+	damaged := map[string]int64{}
+	for _, q := range d.manifest.quarantine {
+		damaged[q.Rollup]++
+	}
 	for _, u := range d.tables().Rollups() {
 		m := d.manifest.rollups[u.Def.Name] // a built-in one without rows is not there: all of it is ready
-		s := schema.RollupStatus{Rollup: u, Total: m.Total, Done: m.Total - int64(len(m.Pending)), Ready: len(m.Pending) == 0}
+		s := schema.RollupStatus{Rollup: u, Total: m.Total, Done: m.Total - int64(len(m.Pending)), Ready: len(m.Pending) == 0,
+			Damaged: damaged[u.Def.Name]}
 		if m.Created != 0 {
 			s.Created = time.Unix(0, m.Created).UTC()
 		}

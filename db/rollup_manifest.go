@@ -88,6 +88,11 @@ func (c *contents) applyRollups(e *edit) error {
 		}
 		delete(c.rollups, name)
 		delete(c.retention, name)
+		for i := range c.quarantine {
+			if c.quarantine[i].Rollup == name {
+				c.quarantine[i].Rollup = ""
+			}
+		}
 	}
 	for table, keep := range e.Retention {
 		c.retention[table] = keep

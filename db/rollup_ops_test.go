@@ -508,3 +508,55 @@ func TestRollupsWhileWriting(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestDamagedRollup: a rollup that lost a segment says so, after restarts too, until it is made again.
+func TestDamagedRollup(t *testing.T) {
+	ctx := context.Background()
+	fsys := vfs.NewMem()
+	d := mustOpenCalls(t, fsys, func(o *Options) { o.NoCompaction = true })
+	def := callDefs()[1]
+	mustCreate(t, d, def)
+	mustWrite(t, d, randomCalls(rand.New(rand.NewPCG(4, 4)), 50))
+	mustFlush(t, d)
+	u := d.Rollups()[0].Rollup
+	for _, s := range d.Segments() {
+		if s.Table == def.Name {
+			damageFile(t, fsys, "data/"+s.Path)
+			break
+		}
+	}
+	if _, err := d.Verify(ctx, nil, func(o *VerifyOptions) { o.SetAside = true }); err != nil {
+		t.Fatal(err)
+	}
+	expect := func(what string, want int64) {
+		t.Helper()
+		if s := d.Rollups()[0]; s.Damaged != want || !s.Ready {
+			t.Errorf("%s: %+v, want %d damaged segments", what, s, want)
+		}
+	}
+	expect("set aside", 1)
+	d.commitMu.Lock()
+	err := d.manifest.rewrite()
+	d.commitMu.Unlock()
+	if err := errors.Join(err, d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	d = mustOpenCalls(t, fsys, func(o *Options) { o.NoCompaction = true })
+	expect("after a restart", 1)
+	if err := errors.Join(d.DropRollup(ctx, def.Name, false), d.CreateRollup(ctx, def), d.Backfill(ctx)); err != nil {
+		t.Fatal(err)
+	}
+	expect("made again", 0)
+	if err := checkRollup(d, u, rand.New(rand.NewPCG(5, 5))); err == nil {
+		t.Error("the dropped rollup can be read")
+	}
+	if err := checkRollups(d, rand.New(rand.NewPCG(5, 5))); err != nil {
+		t.Error(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d = mustOpenCalls(t, fsys)
+	defer d.Close()
+	expect("made again, after a restart", 0)
+}

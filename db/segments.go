@@ -156,8 +156,13 @@ func (d *DB) quarantine(path string, reason error) error {
 }
 
 func (d *DB) setAside(path string, reason error) (did bool, err error) {
-	if _, ok := d.manifest.segments[path]; !ok {
+	meta, ok := d.manifest.segments[path]
+	if !ok {
 		return false, nil // found damaged by two scans
+	}
+	q := quarantined{Path: path, Reason: reason.Error()}
+	if _, ok := d.tables().Rollup(meta.Table); ok {
+		q.Rollup = meta.Table
 	}
 	from := filepath.Join(d.dir, filepath.FromSlash(path))
 	dir := filepath.Join(d.dir, "quarantine")
@@ -172,7 +177,7 @@ func (d *DB) setAside(path string, reason error) (did bool, err error) {
 	if err := vfs.SyncDir(d.fs, dir); err != nil {
 		return false, fmt.Errorf("set damaged segment %s aside: %w", path, err)
 	}
-	if err := d.commit(&edit{Quarantine: []quarantined{{Path: path, Reason: reason.Error()}}}, nil); err != nil {
+	if err := d.commit(&edit{Quarantine: []quarantined{q}}, nil); err != nil {
 		return false, fmt.Errorf("set damaged segment %s aside: %w", path, err)
 	}
 	d.mu.Lock()

@@ -22,7 +22,7 @@ import (
 func (m *memSource) Rollups() []schema.RollupStatus {
 	var out []schema.RollupStatus
 	for _, u := range m.reg.Rollups() {
-		s := schema.RollupStatus{Rollup: u, Ready: !m.pending[u.Def.Name]}
+		s := schema.RollupStatus{Rollup: u, Ready: !m.pending[u.Def.Name], Damaged: m.damaged[u.Def.Name]}
 		if !s.Ready {
 			s.Done, s.Total = 2, 5
 		}

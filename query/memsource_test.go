@@ -25,7 +25,8 @@ type memSource struct {
 	units   map[string][]*batch.Batch
 	open    atomic.Int64 // scans that were not closed
 	flushed int
-	pending map[string]bool // rollups whose backfill is not done
+	pending map[string]bool  // rollups whose backfill is not done
+	damaged map[string]int64 // segments of rollups that were set aside
 	keep    map[string]time.Duration
 	stored  map[string]bool                 // rollups whose rows are in units
 	onRead  func(ctx context.Context) error // called by every Read
@@ -50,7 +51,7 @@ func newMemSource(t testing.TB) *memSource {
 		made.Builtin = true
 	}
 	return &memSource{reg: reg, tags: tags.New(tags.Limits{}), units: map[string][]*batch.Batch{},
-		pending: map[string]bool{}, keep: map[string]time.Duration{}, stored: map[string]bool{}}
+		pending: map[string]bool{}, damaged: map[string]int64{}, keep: map[string]time.Duration{}, stored: map[string]bool{}}
 }
 
 // testTable has one column of every type, some nullable.

@@ -234,6 +234,9 @@ func (s *Session) showRollups(ctx context.Context, n ast.Node) ([]exec.Col, [][]
 		if !r.Ready {
 			state = fmt.Sprintf("backfill: %d of %d segments", r.Done, r.Total)
 		}
+		if r.Damaged > 0 {
+			state += fmt.Sprintf(", %d damaged segments set aside", r.Damaged)
+		}
 		row := textRow(d.Name, d.Source, plan.SpanText(d.Every), strings.Join(keys, ", "), plan.SpanText(a.Retention(d.Name)), state)
 		size, known := exec.NullValue(schema.BigInt), [2]int64{}
 		if sizes == nil {

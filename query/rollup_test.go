@@ -207,6 +207,13 @@ func TestRollupMustHaveAllRows(t *testing.T) {
 		}
 	}
 	expect("", "Scan f60\n")
+	m.damaged["f60"], m.keep["flows"] = 1, 0
+	expect("", "rollup f60 not used: 1 of its segments were set aside as damaged", "Scan f5\n")
+	m.keep["flows"] = 50 * time.Minute // the table has no more
+	expect("WHERE time >= now() - INTERVAL '40 minutes'", "rollup f60 not used")
+	expect("", "Scan f60\n")
+	delete(m.damaged, "f60")
+	delete(m.keep, "flows")
 	m.pending["f60"] = true
 	expect("", "rollup f60 not used: its backfill is not done: 2 of 5 segments\n", "Scan f5\n")
 	m.keep["flows"], m.keep["f5"] = 0, time.Hour

@@ -373,7 +373,10 @@ type RollupStatus struct {
 	Ready bool
 	// Done of Total segments that the source had then have been rolled up or are gone.
 	Done, Total int64
-	Created     time.Time
+	// Damaged is the number of its own segments that were set aside since it was created: their rows are missing from it, though
+	// the source may still have those that they were made of.
+	Damaged int64
+	Created time.Time
 }
 
 // RollupAdmin is what a database offers that keeps rollups. All methods are safe for concurrent use, and what they change

@@ -193,6 +193,9 @@ func (p *Planner) tryRollup(f *flat, a *exec.Aggregate, s schema.RollupStatus) (
 			x.rest = append(x.rest, t)
 		}
 	}
+	if reason := x.damaged(s.Damaged); reason != "" {
+		return nil, reason
+	}
 	if reason := x.retained(); reason != "" {
 		return nil, reason
 	}

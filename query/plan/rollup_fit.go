@@ -81,6 +81,16 @@ func (x *fit) retained() string {
 	return fmt.Sprintf("it is kept for %s only, the query may ask for more", SpanText(keep))
 }
 
+// damaged says why a rollup that has lost segments is not used: as long as the table itself has all that the query asks for.
+// Of times whose rows are gone from the table a rollup with gaps still tells more.
+func (x *fit) damaged(segments int64) string {
+	rows := x.p.Rollups.Retention(x.from.Request.Table.Name)
+	if segments == 0 || rows > 0 && x.req.From < x.p.NowNanos-int64(rows) {
+		return ""
+	}
+	return fmt.Sprintf("%d of its segments were set aside as damaged: DROP and CREATE fills it anew", segments)
+}
+
 // key is the target column of a key of the rollup, -1 where it is not grouped by it.
 func (x *fit) key(column int, tag string) int {
 	name := x.rollup.Source.Columns[column].Name
