@@ -87,11 +87,11 @@ var about = map[string]struct{ what, ratio, equal string }{
 	},
 	"tags": {
 		"Rows of flows with 18 tags a side, a port and a number of bytes: as one tag set a side, `.strings` as 36 columns of text, `.ids` as 36 columns of numbers and a table of " +
-			"what they stand for, all in Flowlake; `chdb` has 36 columns `LowCardinality(String)`. Rows per second, CPU, memory and disk are of storing, p50 and p99 of " +
+			"what they stand for, all in Flowlake; `chdb` has 36 columns `LowCardinality(String)`, `duckdb` 36 columns `VARCHAR`. Rows per second, CPU, memory and disk are of storing, p50 and p99 of " +
 			"`GROUP BY server.service WHERE client.az = ...`, seven times after a first; `.query` has the CPU time and memory of that.",
 		"p50 of the question, less is better",
-		"Equal: the rows, the sort order (tag sets being told apart by their pods), the question, the answers (compared). Not equal: numbers are given to values " +
-			"before the clock starts, as are the dictionaries of text in each of our batches, so `.ids` and `.strings` cost more than it says; ClickHouse takes 65,536 rows at once " +
+		"Equal: the rows, the sort order (tag sets being told apart by their pods; DuckDB keeps rows as they come), the question, the answers (compared). Not equal: numbers are given to values " +
+			"before the clock starts, as are the dictionaries of text in each of our batches, so `.ids` and `.strings` cost more than it says; the peers take 65,536 rows at once " +
 			"and we 8,192. Memory is of the process with the rows that wait in it, whose form differs: the notes say how much of it they are.",
 	},
 	"rollup": {

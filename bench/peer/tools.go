@@ -36,8 +36,8 @@ func Names() []string { return []string{ClickHouse, DuckDB, QuestDB, VictoriaMet
 
 // Applies says whether a peer is put to a table of a workload.
 func Applies(name, workload, table string) bool {
-	if workload == "tags" { // the one with a type made for such columns
-		return name == ClickHouse
+	if workload == "tags" { // the one with a type made for such columns, and the one that finds out by itself
+		return name == ClickHouse || name == DuckDB
 	}
 	switch name {
 	case QuestDB: // no index for ids that occur a few times each, no sketches

@@ -38,13 +38,15 @@ func hasBloom(c *schema.Column) bool {
 	return false
 }
 
+const maxBloom = 16 << 20
+
 // bloomSize is the filter's size in bytes for n values: 8 to 16 bits each, a power of two, as some readers want.
 func bloomSize(n int) int {
 	size := bloomBlock
 	for size < n {
 		size *= 2
 	}
-	return min(size, 16<<20)
+	return min(size, maxBloom)
 }
 
 // bloomIndex is the block of a filter of that many blocks in which a hash lies.

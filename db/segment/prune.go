@@ -200,6 +200,9 @@ func (p *pruner) mayDictionary(g int, t *pruneTerm) (may bool) {
 		s.ask(len(d.ids))
 		return slices.ContainsFunc(d.ids, s.has)
 	}
+	if len(t.Equal) == 1 && !t.Not {
+		return slices.Contains(equalTruth(nil, t.Term, d), true)
+	}
 	for i := range d.text.Len() {
 		if t.Match(d.text.At(i)) != t.Not {
 			return true

@@ -434,10 +434,25 @@ func (q *unitRead) lut(t *pred.Term, i int, d *dictionary) []bool {
 	return l.lut
 }
 
+// equalTruth is termTruth of a term that only one text can satisfy, as an id.
+func equalTruth(lut []bool, t *pred.Term, d *dictionary) []bool {
+	lut = extend(lut, 0, d.text.Len())
+	data, offs := d.text.Arena()
+	want := t.Equal[0]
+	for i := range lut {
+		from, to := offs[i], offs[i+1]
+		lut[i] = int(to-from) == len(want) && string(data[from:to]) == string(want) && t.Match(want)
+	}
+	return lut
+}
+
 // termTruth evaluates term i for every entry of d.
 func (q *unitRead) termTruth(lut []bool, t *pred.Term, i int, d *dictionary) []bool {
 	if t.Kind == pred.Tags {
 		return q.idTable(t, i, len(d.ids)).truth(lut, d.ids)
+	}
+	if len(t.Equal) == 1 && !t.Not {
+		return equalTruth(lut, t, d)
 	}
 	for i := range d.text.Len() {
 		lut = append(lut, t.Match(d.text.At(i)) != t.Not)

@@ -465,7 +465,11 @@ func (w *Writer) writeBloom(c *columnWriter, m *chunkMeta, s *chunkSums) error {
 		return nil
 	}
 	hashes := append(c.hashes, c.text.hashes...)
-	filter := make([]byte, bloomSize(len(hashes)))
+	size := bloomSize(len(hashes))
+	if len(c.hashes) == 0 { // a wrong guess means to unpack a dictionary
+		size = min(2*size, maxBloom)
+	}
+	filter := make([]byte, size)
 	for _, h := range hashes {
 		bloomAdd(filter, h)
 	}

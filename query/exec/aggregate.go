@@ -93,9 +93,11 @@ type aggTable struct {
 	// Keys that are a tag of a column are looked up once per run of the column; tagCols is that column, -1 for other keys.
 	tagCols []int
 	runs    runList
-	pause   int            // batches until runs are looked for again
-	small   batch.Batch    // the columns of tagCols at the first rows of the runs
-	subs    []batch.Vector // by key: the key, or the column of tagCols, at the first rows of the runs
+	pause   int // batches until runs are looked for again
+	// valuePause is the same for runs of the values of tags, which are looked for where there are no runs of tag sets
+	valuePause int
+	small      batch.Batch    // the columns of tagCols at the first rows of the runs
+	subs       []batch.Vector // by key: the key, or the column of tagCols, at the first rows of the runs
 }
 
 type aggWorker struct {
@@ -183,25 +185,35 @@ func (t *aggTable) assign(b *batch.Batch) (byRun bool, err error) {
 	if t.pause > 0 {
 		t.pause--
 	} else if t.runs.find(t.keyVecs, b.N) {
-		return true, t.assignRuns(b)
+		return true, t.assignRuns(b, true)
 	} else {
 		t.pause = runsPause
 	}
+	hasTags := false
 	for i, k := range t.keys {
 		if t.tagCols[i] < 0 {
 			continue
 		}
+		hasTags = true
 		if t.keyVecs[i], err = k.eval(b); err != nil {
 			return false, err
 		}
+	}
+	// Rows that are sorted by their tag sets have long runs of values that many sets share, where those of sets are short.
+	if t.valuePause > 0 {
+		t.valuePause--
+	} else if hasTags && t.runs.find(t.keyVecs, b.N) {
+		return true, t.assignRuns(b, false)
+	} else {
+		t.valuePause = runsPause
 	}
 	t.gids = resize(t.gids, b.N)
 	t.group.assign(t.keyVecs, t.gids)
 	return false, nil
 }
 
-// assignRuns finds the group of every run.
-func (t *aggTable) assignRuns(b *batch.Batch) (err error) {
+// assignRuns finds the group of every run; bySets says that keys which are tags are still to be looked up.
+func (t *aggTable) assignRuns(b *batch.Batch, bySets bool) (err error) {
 	n := t.runs.count()
 	for i := range t.keys {
 		batch.Gather(&t.subs[i], t.keyVecs[i], t.runs.starts[:n])
@@ -209,7 +221,7 @@ func (t *aggTable) assignRuns(b *batch.Batch) (err error) {
 	}
 	for i, k := range t.keys {
 		c := t.tagCols[i]
-		if c < 0 {
+		if c < 0 || !bySets {
 			continue
 		}
 		t.small.N, t.small.Cols = n, resize(t.small.Cols, len(b.Cols))

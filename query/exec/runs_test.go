@@ -211,3 +211,51 @@ func TestRunsAllocate(t *testing.T) {
 		t.Errorf("not grouped by runs")
 	}
 }
+
+// TestRunsOfTagValues: where neighbours have different tag sets of equal values, they are grouped by the values' runs, as by row.
+func TestRunsOfTagValues(t *testing.T) {
+	var d batch.DictBuilder
+	d.Code(nil)
+	codes := make([]uint32, 1000) // by id; some sets have no such tag
+	for i := range codes {
+		if s := i / 50 % 7; s > 0 {
+			codes[i] = d.Code([]byte{'s', byte('a' + s)})
+		}
+	}
+	tags := &TagDict{Dict: d.Seal(), Codes: codes}
+	env := &Env{TagDict: func(string) *TagDict { return tags }}
+	a := &Aggregate{Keys: []Expr{&TagValue{X: &Column{Typ: schema.TagSet}, Key: "service"}}}
+	var out [2]string
+	for i := range out {
+		table := newAggTable(a, &Run{Env: env, Budget: &Budget{}})
+		table.valuePause = i * 100
+		for first := range 3 {
+			ids := &batch.Vector{}
+			ids.Reset(schema.TagSet, 3000)
+			for k := range ids.Codes {
+				ids.Codes[k] = uint32(first*11+k/2) % uint32(len(codes)+30)
+			}
+			byRun, err := table.assign(&batch.Batch{N: 3000, Cols: []*batch.Vector{ids}})
+			if err != nil || byRun != (i == 0) {
+				t.Fatalf("by runs: %v %v", byRun, err)
+			}
+			gids := make([]uint32, 3000)
+			if byRun {
+				table.runs.expand(gids)
+			} else {
+				copy(gids, table.gids)
+			}
+			for _, g := range gids {
+				out[i] += string(rune('a' + g))
+			}
+		}
+		cols, n, err := table.result(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[i] += texts(cols, n)
+	}
+	if out[0] != out[1] || len(out[0]) < 9000 {
+		t.Errorf("by runs:\n%s\nby rows:\n%s", out[0], out[1])
+	}
+}
