@@ -29,6 +29,13 @@ const (
 	planesGain, summedGain = 6, 15
 	// repeatGain is what PLAIN must save of the next best: a search for repeats is what costs most to write.
 	repeatGain = 20
+	// rareBreaks: a plane hardly changes if at most one in so many bytes is not the one before.
+	rareBreaks = 12
+	// rareLow: such planes count above no more than so many others, as in counters. Of times that count up deltas, compressed,
+	// may take far less than their widths say.
+	rareLow = 3
+	// breakCost is about what a search for repeats takes where a byte is not the one before, in bits.
+	breakCost = 12
 	// repeatCost is about what zstd takes to say that the value before comes again, in bits.
 	repeatCost = 5
 )
@@ -53,6 +60,7 @@ type sampler struct {
 	seen   [tripleSlots / 64]uint64 // hashes of three values in a row
 	fresh  int                      // triples that were not seen before
 	again  int                      // values that are the one before
+	low    int                      // planes of formPlanes to be coded by entropy: those above it hardly change
 	// next is, where choose said formRepeat, what it would have been otherwise.
 	next estimate
 }
@@ -90,13 +98,23 @@ func (s *sampler) choose(v []int64, lo, hi int64, want wants) form {
 	}
 	scale := float64(len(v)) / float64(n)
 	delta := float64(deltaBits) * scale
-	coded, moving := 0.0, 0
-	for p := range planes {
-		coded += s.entropy(p, n)*scale + planeCost
-		if s.breaks[p]*12 > n {
+	coded, rare, moving := 0.0, 0.0, 0 // rare is what a search for repeats saves in the planes that hardly change
+	s.low = planes
+	for p := planes - 1; p >= 0; p-- {
+		cost := s.entropy(p, n)*scale + planeCost
+		coded += cost
+		switch {
+		case s.breaks[p]*rareBreaks > n:
 			moving++
+		case p > 0 && p == s.low-1:
+			rare += cost - float64(s.breaks[p]*breakCost)*scale
+			s.low = p
 		}
 	}
+	if s.low > rareLow {
+		s.low, rare = planes, 0
+	}
+	coded -= rare
 	if moving == 0 { // long runs: an entropy code takes a bit a value at the least, repeats nearly nothing
 		return formSparse
 	}

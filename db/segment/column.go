@@ -454,7 +454,11 @@ func (w *columnWriter) numberValues(p *pageMeta, e *encoder, v []int64) (values 
 		if form != formDelta {
 			p.enc = encByteSplit
 			planes := e.split64(v, min(planesOf(p.min, p.max), width))
-			return e.packPlanes(planes, len(v), width, uint64(p.min), form == formSparse), width * len(v), nil
+			low := 0
+			if form == formPlanes {
+				low = e.sample.low
+			}
+			return e.packPlanes(planes, len(v), width, uint64(p.min), low), width * len(v), nil
 		}
 	}
 	p.enc = encDelta

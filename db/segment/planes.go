@@ -47,19 +47,18 @@ const (
 )
 
 // packPlanes is a zstd frame of width planes of n bytes: those in data, then one constant byte of fixed each (the bytes of
-// a value above those in data). With repeats, what is in data is searched for repeats instead of being coded by entropy
-// alone.
-func (e *encoder) packPlanes(data []byte, n, width int, fixed uint64, repeats bool) []byte {
+// a value above those in data). The lowest low planes are coded by entropy alone, the others searched for repeats.
+func (e *encoder) packPlanes(data []byte, n, width int, fixed uint64, low int) []byte {
 	dst := e.pack[:0]
 	planes := len(data) / n
 	dst = appendFrameHeader(dst, width*n)
-	if repeats && planes > 0 {
-		e.runs = e.dense.EncodeAll(data, e.runs[:0])
+	low = min(low, planes)
+	for p := range low {
+		dst = e.appendPlane(dst, data[p*n:(p+1)*n])
+	}
+	if low < planes {
+		e.runs = e.dense.EncodeAll(data[low*n:], e.runs[:0])
 		dst = appendFrameBlocks(dst, e.runs)
-	} else {
-		for p := range planes {
-			dst = e.appendPlane(dst, data[p*n:(p+1)*n])
-		}
 	}
 	last := len(dst) // of the block that is last so far
 	for p := planes; p < width; p++ {
@@ -88,8 +87,8 @@ func appendBlockHeader(dst []byte, kind, size int) []byte {
 	return append(dst, byte(h), byte(h>>8), byte(h>>16))
 }
 
-// appendFrameBlocks appends the blocks of a frame, none of them marked as the last. They must be the first of the frame
-// they go to, since they rely on a decoder's initial state.
+// appendFrameBlocks appends the blocks of a frame, none of them marked as the last. Before them there must be none with
+// sequences, since they rely on the offsets that a decoder begins with.
 func appendFrameBlocks(dst, frame []byte) []byte {
 	flags := frame[4]
 	head := 5 + [4]int{0, 2, 4, 8}[flags>>6]
