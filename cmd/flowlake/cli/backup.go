@@ -59,7 +59,7 @@ func (f *backupFlags) run(cmd *cobra.Command, s *Streams, dest string) (err erro
 	if err := refuseFilled(dest); err != nil {
 		return err
 	}
-	d, err := openExisting(f.data)
+	d, err := openExisting(f.data, s.Err)
 	if err != nil {
 		return err
 	}

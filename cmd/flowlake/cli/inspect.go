@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"os"
@@ -285,7 +286,7 @@ func inspectManifest(out *listing, paths []string) error {
 }
 
 func inspectTags(out *listing, paths []string) error {
-	d, err := openExisting(paths[0])
+	d, err := openExisting(paths[0], io.Discard)
 	if errors.Is(err, db.ErrLocked) {
 		return fmt.Errorf("%w; the tags of a running server: flowlake sql -c 'SELECT * FROM system.tags'", err)
 	} else if err != nil {

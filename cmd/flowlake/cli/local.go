@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,8 +15,9 @@ import (
 	"github.com/flowlake/flowlake/query"
 )
 
-// openExisting opens a data folder that must be there already: a question does not make one.
-func openExisting(dir string) (*db.DB, error) {
+// openExisting opens a data folder that must be there already: a question does not make one. It tells on w of segments that are
+// set aside meanwhile.
+func openExisting(dir string, w io.Writer) (*db.DB, error) {
 	st, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -28,7 +30,12 @@ func openExisting(dir string) (*db.DB, error) {
 	if _, err := os.Stat(filepath.Join(dir, "OPTIONS")); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not a data folder: it has no OPTIONS file", dir)
 	}
-	return db.Open(dir, func(o *db.Options) { o.NoCompaction = true }) // whoever asks a question waits for nothing else
+	return db.Open(dir, func(o *db.Options) {
+		o.NoCompaction = true // whoever asks a question waits for nothing else
+		o.Events.Quarantined = func(path string, reason error) {
+			fmt.Fprintf(w, "flowlake: set %s aside, its rows are missing from answers from now on: %v\n", path, reason)
+		}
+	})
 }
 
 // newEngine is a query engine over an open database, with the tables of system.

@@ -83,8 +83,8 @@ func (f *sqlFlags) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// open connects to what is asked; the function it returns ends that.
-func (f *sqlFlags) open() (sqlshell.Session, func() error, error) {
+// open connects to what is asked, and tells on w of damage that it finds; the function it returns ends that.
+func (f *sqlFlags) open(w io.Writer) (sqlshell.Session, func() error, error) {
 	if f.data == "" {
 		session, err := sqlshell.Remote(f.server)
 		if err != nil {
@@ -92,7 +92,7 @@ func (f *sqlFlags) open() (sqlshell.Session, func() error, error) {
 		}
 		return session, func() error { return nil }, nil
 	}
-	d, err := openExisting(f.data)
+	d, err := openExisting(f.data, w)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,7 +119,7 @@ func (f *sqlFlags) run(cmd *cobra.Command, s *Streams) (err error) {
 	case name == "-" || !s.isTerminal():
 		script, name = s.In, "stdin"
 	}
-	session, closeSession, err := f.open()
+	session, closeSession, err := f.open(s.Err)
 	if err != nil {
 		return err
 	}
