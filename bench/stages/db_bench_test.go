@@ -130,6 +130,38 @@ func BenchmarkFlush(b *testing.B) {
 	perDB(b, func(d *db.DB) { writeAll(b, d, flowBatches()) }, func(d *db.DB) { flush(b, d) }, idle)
 }
 
+// BenchmarkFlushLarge is BenchmarkFlush of a head as large as a large budget has them: one segment, of several row groups. Most
+// of its tag sets are in a file already.
+func BenchmarkFlushLarge(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		in   func() []*batch.Batch
+	}{{"flows", manyBatches}, {"spans", manySpans}} {
+		b.Run(c.name, func(b *testing.B) { flushLarge(b, c.in()) })
+	}
+}
+
+func flushLarge(b *testing.B, in []*batch.Batch) {
+	rows := len(in) * batchRows
+	var m meter
+	var stored int64
+	for range b.N {
+		d := openDB(b, idle, noSync, func(o *db.Options) { o.FlushRows = 3 << 19; o.Retention["spans"] = 0 })
+		writeAll(b, d, in[:1])
+		flush(b, d)
+		before := d.Metrics().SegmentBytes
+		writeAll(b, d, in)
+		runtime.GC()
+		m.start()
+		flush(b, d)
+		m.stop()
+		stored += d.Metrics().SegmentBytes - before
+		closeDB(b, d)
+	}
+	m.report(b, rows*b.N, "row")
+	b.ReportMetric(float64(stored)/float64(rows*b.N), "B/row")
+}
+
 // BenchmarkIngest is all that a row costs on one node: written with sync, flushed, compacted. With heads of a quarter of the
 // default size eight flushes are one merge, as with the defaults over a longer time.
 func BenchmarkIngest(b *testing.B) {

@@ -41,6 +41,24 @@ func makeBatches(seed uint64, n int) []*batch.Batch {
 	return out
 }
 
+// manySpans are batches of spans, half as many.
+var manySpans = sync.OnceValue(func() []*batch.Batch {
+	sets := map[uint32][]byte{}
+	enc := func(id uint32) []byte {
+		if sets[id] == nil {
+			sets[id] = gen.PodTags(id)
+		}
+		return sets[id]
+	}
+	g := gen.NewSpans(gen.Options{Seed: 5})
+	out := make([]*batch.Batch, 2*batches)
+	for i := range out {
+		out[i] = g.Next(batchRows)
+		gen.ByValue(out[i], enc)
+	}
+	return out
+})
+
 // flowFrames are flowBatches encoded.
 var flowFrames = sync.OnceValue(func() [][]byte {
 	var out [][]byte
