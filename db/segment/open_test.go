@@ -126,7 +126,7 @@ func TestOpenFilesBounded(t *testing.T) {
 
 // TestIndexBytesBounded lets go of indexes past the limit of bytes, the least recently used first.
 func TestIndexBytesBounded(t *testing.T) {
-	_, cache, readers, _ := manyFiles(t, 1, Limits{})
+	_, cache, _, _ := manyFiles(t, 1, Limits{})
 	_, one := cache.Open()
 	if one < 1000 {
 		t.Fatalf("an index of %d bytes", one)
