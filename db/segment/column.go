@@ -61,6 +61,7 @@ type columnWriter struct {
 	backoff int
 	seen    []uint32 // by dictionary code: page number + 1 in which it was seen last
 	unique  []uint32 // codes of the page, each once
+	near    *narrow  // the numbers of the batch in hand, where gathering them from a copy is cheaper
 }
 
 func newColumnWriter(c *schema.Column, o *Options) *columnWriter {
@@ -110,9 +111,12 @@ func (w *columnWriter) appendInts(v *batch.Vector, order []int32, start, n int) 
 	w.i64 = extend(w.i64, w.n, n)
 	dst := w.i64[w.n:]
 	var lo, hi int64
-	if v == nil {
+	switch {
+	case v == nil:
 		clear(dst)
-	} else {
+	case w.near != nil:
+		lo, hi = w.near.gather(dst, order[start:start+n])
+	default:
 		lo, hi = gatherRange(dst, v.I64, order, start)
 	}
 	if w.n > 0 {

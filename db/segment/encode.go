@@ -41,6 +41,7 @@ type encoder struct {
 	// columns that need no gathering, and the places of the order in hand (if placed)
 	sorted       batch.Vector
 	fullInts     []int64
+	near         narrow
 	fullCodes    []uint32
 	rare, places []int32
 	placed       bool
@@ -80,7 +81,7 @@ func (e *encoder) giveBack() {
 	e.text = e.text[:0]
 	e.sorted = batch.Vector{} // it refers to a dictionary
 	if cap(e.fullInts) > maxKeptRows {
-		e.fullInts, e.fullCodes, e.rare, e.places = nil, nil, nil, nil
+		e.fullInts, e.fullCodes, e.rare, e.places, e.near = nil, nil, nil, nil, narrow{}
 	}
 	encoders.Put(e)
 }

@@ -142,9 +142,13 @@ func (w *Writer) AppendColumns(b *batch.Batch, order []int32, load func(col int)
 			if v != nil && order != nil {
 				if s, ok := w.enc.straighten(v, b.N, order); ok {
 					v, in = s, nil
+				} else {
+					c.near = w.enc.nearer(v, b.N)
 				}
 			}
-			if err := w.appendColumn(c, v, in, cuts); err != nil {
+			err := w.appendColumn(c, v, in, cuts)
+			c.near = nil
+			if err != nil {
 				return w.fail(err)
 			}
 		}
