@@ -126,17 +126,10 @@ func (b *backlog) look(after time.Duration) {
 
 func (b *backlog) now() string {
 	m := b.d.Metrics()
-	var unmerged, segments int64
-	for _, s := range b.d.Segments() {
-		if s.Level == 0 {
-			unmerged += s.Rows
-			segments++
-		}
-	}
 	stalls := m.Stalls - b.stalls
 	b.stalls = m.Stalls
-	return fmt.Sprintf("%d rows written, %.0f MiB in the head, %d rows in %d segments not merged, %d segments in all, %d writes had to wait",
-		m.Rows, float64(m.HeadBytes)/(1<<20), unmerged, segments, m.Segments, stalls)
+	return fmt.Sprintf("%d rows written, %.0f MiB in the head, %d segments due to be merged, %d segments in all, %d writes had to wait",
+		m.Rows, float64(m.HeadBytes)/(1<<20), m.Unmerged, m.Segments, stalls)
 }
 
 func (b *backlog) notes(o *Outcome) []string {

@@ -125,7 +125,7 @@ var flows = sync.OnceValue(func() *Table {
 		maximum("rrt_max_us", "us", "longest request to response time"),
 		key("client_tags", TagSet, "tags of the client; in SQL client.<key>"),
 		key("server_tags", TagSet, "tags of the server; in SQL server.<key>"),
-	}}, "time/10m", "server_tags", "client_tags", "server_ip", "client_ip", "server_port", "client_port", "flow_id", "time"))
+	}}, "time/10m", "server_tags", "client_tags", "server_ip", "client_ip", "server_port", "client_port", "observation_point", "agent", "time"))
 })
 
 // Spans is the definition of the table spans: one row per request, from any source.
