@@ -119,7 +119,7 @@ func TestSustained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"in the head", "not merged", "write amplification", "us a row", "| flowlake |", "`go run ./bench ingest --seconds 1 --rows 20000 --peers none`"} {
+	for _, want := range []string{"in the head", "due to be merged", "write amplification", "us a row", "| flowlake |", "`go run ./bench ingest --seconds 1 --rows 20000 --peers none`"} {
 		if !strings.Contains(string(md), want) {
 			t.Errorf("the results do not have %q:\n%s", want, md)
 		}
