@@ -96,11 +96,15 @@ func (d *DB) flushSealed(paced bool) error {
 // flushOldest writes the oldest sealed heads to segments, side by side where there are several, and makes them the database's
 // one after the other, each in one step for readers. It says how many there were.
 func (d *DB) flushOldest() (int, error) {
-	began := d.opts.Now()
 	d.commitMu.Lock()
 	d.mu.RLock()
 	heads := slices.Clone(d.sealed[:min(len(d.sealed), d.opts.flushers())])
 	d.mu.RUnlock()
+	if len(heads) == 0 {
+		d.commitMu.Unlock()
+		return 0, nil
+	}
+	began := d.opts.Now()
 	writers := make([]*flushWriter, len(heads))
 	_ = each(len(heads), len(heads), func(i int) error {
 		w := &flushWriter{d: d, stats: heads[i].Stats()}

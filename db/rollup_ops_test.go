@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -213,10 +214,12 @@ func TestRollupPercentiles(t *testing.T) {
 func TestRetentionIsKept(t *testing.T) {
 	ctx := context.Background()
 	fsys := vfs.NewMem()
-	now := time.Unix(0, t0).Add(100 * 24 * time.Hour)
+	var days atomic.Int64 // the clock: the flusher reads it, too
+	days.Store(100)
 	open := func() *DB {
 		return mustOpenCalls(t, fsys, func(o *Options) {
-			o.Now, o.Retention = func() time.Time { return now }, map[string]time.Duration{"calls": 9 * time.Hour}
+			o.Now = func() time.Time { return time.Unix(0, t0).Add(time.Duration(days.Load()) * 24 * time.Hour) }
+			o.Retention = map[string]time.Duration{"calls": 9 * time.Hour}
 		})
 	}
 	d := open()
@@ -246,7 +249,7 @@ func TestRetentionIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	now = now.Add(20 * 24 * time.Hour) // the rows are too old now, the rollup is not
+	days.Add(20) // the rows are too old now, the rollup is not
 	if err := d.Compact(ctx); err != nil {
 		t.Fatal(err)
 	}
