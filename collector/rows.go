@@ -126,6 +126,7 @@ var spanInts = []intColumn[l7.Exchange]{
 	{"request_bytes", func(e *l7.Exchange) int64 { return e.RequestBytes }},
 	{"response_bytes", func(e *l7.Exchange) int64 { return e.ResponseBytes }},
 	{"response_code", func(e *l7.Exchange) int64 { return e.ResponseCode }},
+	{"sql_affected_rows", func(e *l7.Exchange) int64 { return e.AffectedRows }},
 	{"tcp_seq_request", func(e *l7.Exchange) int64 { return int64(e.RequestSeq) }},
 	{"tcp_seq_response", func(e *l7.Exchange) int64 { return int64(e.ResponseSeq) }},
 }

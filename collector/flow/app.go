@@ -98,18 +98,16 @@ func (h *l7Handler) Identified(c *l7.Conn, proto l7.Protocol, server l7.Side) {
 		}
 		t.turn(f)
 	}
-	if f.score < scoreL7 {
-		f.score = scoreL7
-	}
+	f.score = max(f.score, scoreL7)
 	sa, sp := f.Server()
 	ca, cp := f.Client()
 	t.services.certain(service{sa, sp}, service{ca, cp}, scoreL7)
 }
 
-func (h *l7Handler) Request(c *l7.Conn, atNanos int64) {
+func (h *l7Handler) Request(c *l7.Conn, atNanos int64, awaited bool) {
 	f := c.Owner.(*Flow)
 	f.interval.requests++
-	if f.unanswered < math.MaxUint8 {
+	if awaited && f.unanswered < math.MaxUint8 {
 		f.unanswered++
 	}
 }

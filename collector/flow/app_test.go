@@ -98,7 +98,7 @@ func TestL7Timeout(t *testing.T) {
 	k := newTalk().handshake()
 	k.say(0, 100*ms, 101, 501, httpRequest)
 	k.add(0, 200*second, ack, 101+uint32(len(httpRequest)), 501, 0)
-	r, _ := run(Options{L7: l7.Options{HTTPTimeout: 20 * time.Second}}, k.packets)
+	r, _ := run(Options{L7: l7.Options{Timeouts: map[l7.Protocol]time.Duration{l7.HTTP: 20 * time.Second}}}, k.packets)
 	var timeouts uint32
 	for i := range r.reports {
 		timeouts += r.reports[i].L7Timeouts

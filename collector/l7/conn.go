@@ -1,14 +1,13 @@
 package l7
 
-import (
-	"github.com/flowlake/flowlake/collector/l7/dns"
-	"github.com/flowlake/flowlake/collector/l7/http1"
-)
+import "github.com/flowlake/flowlake/collector/l7/http1"
 
 // IANA protocol numbers.
 const (
-	transportTCP = 6
-	transportUDP = 17
+	transportICMP   = 1
+	transportTCP    = 6
+	transportUDP    = 17
+	transportICMPv6 = 58
 )
 
 // Conn is one connection (TCP) or one pair of ports (UDP). It comes from NewConn and goes back with Close.
@@ -18,22 +17,24 @@ type Conn struct {
 	// Proto is the protocol once it is recognised; only the package writes it.
 	Proto Protocol
 
-	off       bool  // nothing more is to be learned from the payloads
-	uncertain bool  // a hole may have swallowed responses
-	turn      uint8 // end = side ^ turn
-	server    uint8 // the end that answers, once Proto is known
-	transport uint8
-	misses    uint8 // payloads that count towards giving up
-	missEnd   uint8 // the end of the last one
-	missRun   uint8 // how many of them in a row
+	off       bool       // nothing more is to be learned from the payloads
+	uncertain bool       // a hole may have swallowed responses
+	group     bool       // answers do not come on this connection: a request without one has not timed out
+	turn      uint8      // end = side ^ turn
+	server    uint8      // the end that answers, once Proto is known
+	over      transports // the one it is on
+	misses    uint8      // payloads that count towards giving up
+	missEnd   uint8      // the end of the last one
+	missRun   uint8      // how many of them in a row
 	missAll   uint16
-	owed      uint16 // responses to come for requests already given up (HTTP)
+	owed      uint16 // responses to come for requests already given up (ordered protocols)
 	waiting   uint16 // length of the list first..last
-	lastID    uint16 // id of the last DNS answer, when answered is set
 	ports     [2]uint16
-	answered  uint32 // key of the last DNS answer, to know repeated ones; 0 for none
+	note      uint64 // drv's: what fits in here needs no state
 
 	t           *Tracker
+	drv         driver   // of Proto
+	state       any      // drv's memory of this connection; bounded
 	first, last *pending // requests without response, oldest first
 	half        [2]half  // by end: what each end has sent
 }
@@ -65,7 +66,7 @@ type buffer struct {
 	scanned int    // bytes known not to complete the head
 }
 
-// NewConn returns a Conn for a connection of the given transport (6 TCP, 17 UDP). The ports are hints only.
+// NewConn returns a Conn for a connection of the given transport (6 TCP, 17 UDP, 1 and 58 ICMP). The ports are hints only.
 func (t *Tracker) NewConn(transport uint8, clientPort, serverPort uint16) *Conn {
 	var c *Conn
 	if n := len(t.freeConns); n > 0 {
@@ -74,13 +75,21 @@ func (t *Tracker) NewConn(transport uint8, clientPort, serverPort uint16) *Conn 
 		c = &Conn{}
 	}
 	t.m.Conns++
-	*c = Conn{t: t, transport: transport, ports: [2]uint16{clientPort, serverPort}, server: uint8(Server)}
-	c.off = transport != transportTCP && transport != transportUDP
+	*c = Conn{t: t, ports: [2]uint16{clientPort, serverPort}, server: uint8(Server)}
+	switch transport {
+	case transportTCP:
+		c.over = overTCP
+	case transportUDP:
+		c.over = overUDP
+	case transportICMP, transportICMPv6:
+		c.over = overICMP
+	}
+	c.off = len(t.tried[c.over]) == 0
 	return c
 }
 
-// Payload hands over the payload of one segment or datagram, sent by side. seq is the TCP sequence number of its first
-// byte (0 for UDP), payload what was captured of its wireLen bytes. payload is borrowed until the call returns.
+// Payload hands over the payload of one segment, datagram or ICMP message, sent by side. seq is the TCP sequence number of its first
+// byte (0 for others), payload what was captured of its wireLen bytes. payload is borrowed until the call returns.
 //
 // A TCP call with wireLen 0 says that the next byte of side has the number seq (after a SYN: its number plus one); it is
 // ignored once the side has sent something. It is optional.
@@ -90,7 +99,7 @@ func (c *Conn) Payload(side Side, atNanos int64, seq uint32, payload []byte, wir
 	}
 	wireLen = min(max(wireLen, len(payload)), maxJump)
 	end := int(uint8(side) ^ c.turn)
-	if c.transport == transportUDP {
+	if c.over != overTCP {
 		if wireLen > 0 {
 			c.datagram(end, atNanos, payload, wireLen)
 		}
@@ -245,8 +254,7 @@ func (c *Conn) dropBuffer(h *half) {
 // MaxConnBuffer bytes. The first from bytes of p were not enough before. atNanos and seq belong to p[0].
 func (c *Conn) step(end int, p []byte, from int, atNanos int64, seq uint32) int {
 	h := &c.half[end]
-	switch h.state {
-	case stateBody:
+	if h.state == stateBody {
 		n, done, err := h.body.Consume(p)
 		if err != nil {
 			c.fail(h)
@@ -256,70 +264,72 @@ func (c *Conn) step(end int, p []byte, from int, atNanos int64, seq uint32) int 
 			c.bodyDone(end)
 		}
 		return n
-	case stateResync:
-		if n := emptyLines(p); n > 0 && c.Proto == HTTP {
-			return n
-		}
-		v := c.look(end, p, from)
-		if v == http1.Maybe && len(p) < c.t.o.MaxConnBuffer {
+	}
+	in := &c.t.in
+	*in = input{server: end == int(c.server), p: p, size: len(p), cut: len(p) >= c.t.o.MaxConnBuffer, from: from, atNanos: atNanos, seq: seq}
+	if h.state == stateResync {
+		s := c.look(end, in)
+		if s == shapeMaybe && !in.cut {
 			return 0
 		}
-		if v != http1.Yes {
+		if s <= shapeMaybe {
 			if c.Proto == Unknown {
 				c.miss(end)
 			}
 			return len(p)
 		}
-		h.state = stateStart
-		from = 0
+		h.state, in.from, in.server = stateStart, 0, end == int(c.server)
 	}
-	if c.Proto == DNS {
-		return c.stepDNS(end, p, atNanos, seq)
+	n, err := c.drv.step(c, in)
+	switch {
+	case err != nil || n < 0 || n == 0 && in.cut:
+		c.fail(h)
+		return len(p)
+	case n > len(p):
+		h.state, h.body = stateBody, http1.Counted(int64(n-len(p)))
+		return len(p)
 	}
-	return c.stepHTTP(end, p, from, atNanos, seq)
+	return n
 }
 
-// look says whether a message starts with p; of a connection without protocol a Yes gives it one.
-func (c *Conn) look(end int, p []byte, from int) http1.Verdict {
-	switch c.Proto {
-	case HTTP:
-		if end == int(c.server) {
-			return http1.CheckResponse(p)
-		}
-		return http1.CheckRequest(p, from)
-	case DNS:
-		return http1.Verdict(dns.CheckStream(p))
+// look says whether a message starts with in.p; of a connection without protocol a yes gives it one.
+func (c *Conn) look(end int, in *input) shape {
+	if c.Proto == Unknown {
+		return c.infer(end, in)
 	}
-	best := http1.No
-	if c.t.enabled[HTTP] {
-		rq, rs := http1.CheckRequest(p, from), http1.CheckResponse(p)
-		if rq == http1.Yes || rs == http1.Yes {
-			server := end
-			if rq == http1.Yes {
-				server ^= 1
-			}
-			c.identify(HTTP, server)
-			return http1.Yes
-		}
-		best = max(rq, rs)
+	s := c.drv.check(c, in, true)
+	if s == shapeRequest && in.server || s == shapeResponse && !in.server {
+		return shapeNo
 	}
-	if c.t.enabled[DNS] {
-		v := http1.Verdict(dns.CheckStream(p))
-		if v == http1.Yes {
-			server := end
-			if p[4]&0x80 == 0 { // a query
-				server ^= 1
-			}
-			c.identify(DNS, server)
+	return s
+}
+
+// datagram parses a datagram, of which p was captured.
+func (c *Conn) datagram(end int, atNanos int64, p []byte, wire int) {
+	c.t.m.GapBytes += uint64(wire - min(len(p), wire))
+	in := &c.t.in
+	*in = input{server: end == int(c.server), p: p, size: wire, cut: true, lost: len(p) < wire, atNanos: atNanos}
+	if c.Proto == Unknown {
+		if c.infer(end, in) <= shapeMaybe {
+			c.miss(end)
+			return
 		}
-		best = max(best, v)
+		in.server = end == int(c.server)
 	}
-	return best
+	for len(in.p) > 0 && !c.off {
+		n, err := c.drv.step(c, in)
+		if err != nil || n <= 0 {
+			c.t.m.ParseFailures++
+			return
+		}
+		n = min(n, len(in.p))
+		in.p, in.size = in.p[n:], in.size-n
+	}
 }
 
 // identify fixes the protocol and the end that answers, and tells the handler.
 func (c *Conn) identify(proto Protocol, server int) {
-	c.Proto, c.server = proto, uint8(server)
+	c.Proto, c.drv, c.server = proto, c.t.drivers[proto], uint8(server)
 	c.t.m.Identified++
 	side := Side(c.server ^ c.turn)
 	if side == Client {
@@ -358,8 +368,8 @@ func (c *Conn) fail(h *half) {
 func (c *Conn) bodyDone(end int) {
 	h := &c.half[end]
 	h.state = stateStart
-	if pd := c.last; c.Proto == HTTP && end != int(c.server) && pd != nil && pd.chunked && pd.headLen >= 0 {
-		pd.ex.RequestBytes = pd.headLen + h.body.Seen()
+	if c.Proto == HTTP && end != int(c.server) {
+		c.bodyDoneHTTP(h)
 	}
 }
 
@@ -369,10 +379,10 @@ func (c *Conn) lose(end int) {
 	h := &c.half[end]
 	if b := h.buf; b != nil {
 		if h.state == stateStart {
-			if c.Proto == HTTP {
-				c.salvageHTTP(end, b)
-			} else {
-				c.salvageDNS(end, b)
+			in := &c.t.lost
+			*in = input{server: end == int(c.server), p: b.data, size: len(b.data), cut: true, lost: true, from: b.scanned, atNanos: b.atNanos, seq: b.seq}
+			if n, err := c.drv.step(c, in); err != nil || n <= 0 {
+				c.t.m.ParseFailures++
 			}
 		}
 		c.dropBuffer(h)

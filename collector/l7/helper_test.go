@@ -19,7 +19,7 @@ func (r *recorder) add(format string, args ...any) {
 func (r *recorder) Identified(_ *Conn, p Protocol, server Side) {
 	r.add("identified %s server=%d", p, server)
 }
-func (r *recorder) Request(_ *Conn, at int64) { r.add("request @%d", at) }
+func (r *recorder) Request(_ *Conn, at int64, _ bool) { r.add("request @%d", at) }
 func (r *recorder) Response(_ *Conn, at int64, s Status, rrt int64) {
 	r.add("response @%d %s rrt=%d", at, s, rrt)
 }

@@ -9,43 +9,99 @@ import (
 	"github.com/flowlake/flowlake/collector/l7/http1"
 )
 
-// stepHTTP parses the head of a message at the start of p; see step.
-func (c *Conn) stepHTTP(end int, p []byte, from int, atNanos int64, seq uint32) int {
-	t, h := c.t, &c.half[end]
-	if n := emptyLines(p); n > 0 {
-		return n
-	}
-	q := p[:min(len(p), t.o.MaxConnBuffer)]
-	full := len(q) == t.o.MaxConnBuffer
-	if from > 0 && !full && http1.FindEnd(q, from) == 0 {
-		return 0
-	}
-	n, err := c.parseHTTP(end, q, false)
-	long := n == 0 && err == nil
-	if long {
-		if !full {
-			return 0
+// httpDriver speaks HTTP/1.
+type httpDriver struct {
+	t          *Tracker
+	req        http1.Request
+	rsp        http1.Response
+	reqHeaders []capture
+	rspHeaders []capture
+}
+
+// capture is a further header to keep: its name in lower case and the attribute it becomes.
+type capture struct{ name, key string }
+
+func newHTTPDriver(t *Tracker) driver {
+	captures := func(names []string, prefix string) (cs []capture) {
+		for _, n := range names {
+			n = strings.ToLower(n)
+			cs = append(cs, capture{name: n, key: prefix + n})
 		}
-		t.m.DroppedBuffer++
-		n, err = c.parseHTTP(end, q, true)
+		return cs
+	}
+	return &httpDriver{t: t, reqHeaders: captures(t.o.RequestHeaders, "http.request.header."),
+		rspHeaders: captures(t.o.ResponseHeaders, "http.response.header.")}
+}
+
+func (d *httpDriver) check(c *Conn, in *input, _ bool) shape {
+	p, from := in.p, in.from
+	if c.Proto == HTTP {
+		n := emptyLines(p)
+		p, from = p[n:], max(from-n, 0)
+		if len(p) == 0 {
+			return shapeNo
+		}
+	}
+	request, response := http1.No, http1.No
+	if c.Proto == Unknown || !in.server {
+		request = http1.CheckRequest(p, from)
+	}
+	if c.Proto == Unknown || in.server {
+		response = http1.CheckResponse(p)
+	}
+	switch {
+	case request == http1.Yes:
+		return shapeRequest
+	case response == http1.Yes:
+		return shapeResponse
+	case max(request, response) == http1.Maybe:
+		return shapeMaybe
+	}
+	return shapeNo
+}
+
+// step parses the head of a message and sets the body that follows.
+func (d *httpDriver) step(c *Conn, in *input) (int, error) {
+	if n := emptyLines(in.p); n > 0 {
+		return n, nil
+	}
+	t := c.t
+	h := &c.half[c.server]
+	if !in.server {
+		h = &c.half[c.server^1]
+	}
+	p := in.p[:min(len(in.p), t.o.MaxConnBuffer)]
+	if in.from > 0 && !in.cut && http1.FindEnd(p, in.from) == 0 {
+		return 0, nil
+	}
+	n, err := d.parse(in, p, false)
+	long := n == 0 && err == nil || in.lost
+	if long {
+		if !in.cut {
+			return 0, nil
+		}
+		if !in.lost {
+			t.m.DroppedBuffer++
+		}
+		n, err = d.parse(in, p, true)
 	}
 	if err != nil {
-		c.fail(h)
-		return len(p)
+		return 0, err
 	}
-	h.state, h.body = stateStart, http1.Body{}
+	h.body = http1.Body{}
 	headLen := n
 	if long {
 		headLen = -1
 	}
-	c.messageHTTP(end, headLen, atNanos, seq)
-	if c.off {
-		return n
+	if in.server {
+		d.response(c, in, headLen)
+	} else {
+		d.request(c, in, headLen)
 	}
-	if long {
-		h.state, h.body = stateBody, http1.Drain(q, h.body)
+	if long && !c.off {
+		h.state, h.body = stateBody, http1.Drain(p, h.body)
 	}
-	return n
+	return n, nil
 }
 
 // emptyLines returns how many bytes of empty lines p starts with: they may come before a message (RFC 9112 §2.2).
@@ -56,31 +112,12 @@ func emptyLines(p []byte) (n int) {
 	return n
 }
 
-// parseHTTP parses a head into t.req or t.rsp, by the end that sent it.
-func (c *Conn) parseHTTP(end int, p []byte, partial bool) (int, error) {
-	if end == int(c.server) {
-		return http1.ParseResponse(p, partial, &c.t.rsp)
+// parse parses a head into d.req or d.rsp, by the end that sent it.
+func (d *httpDriver) parse(in *input, p []byte, partial bool) (int, error) {
+	if in.server {
+		return http1.ParseResponse(p, partial, &d.rsp)
 	}
-	return http1.ParseRequest(p, partial, &c.t.req)
-}
-
-// salvageHTTP reads a head whose rest is lost.
-func (c *Conn) salvageHTTP(end int, b *buffer) {
-	if _, err := c.parseHTTP(end, b.data, true); err != nil {
-		c.t.m.ParseFailures++
-		return
-	}
-	c.messageHTTP(end, -1, b.atNanos, b.seq)
-}
-
-// messageHTTP handles the head in t.req or t.rsp, which took headLen bytes (-1: not all of it is there), and sets the
-// body that follows.
-func (c *Conn) messageHTTP(end, headLen int, atNanos int64, seq uint32) {
-	if end == int(c.server) {
-		c.responseHTTP(headLen, atNanos, seq)
-	} else {
-		c.requestHTTP(headLen, atNanos, seq)
-	}
+	return http1.ParseRequest(p, partial, &d.req)
 }
 
 // follow sets the body behind a head and returns its length, -1 when it is not known beforehand.
@@ -102,12 +139,13 @@ func (h *half) follow(head *http1.Head, untilClose bool) int64 {
 	return 0
 }
 
-func (c *Conn) requestHTTP(headLen int, atNanos int64, seq uint32) {
-	t, r, h := c.t, &c.t.req, &c.half[c.server^1]
+// request handles the head in d.req, which took headLen bytes (-1: not all of it is there).
+func (d *httpDriver) request(c *Conn, in *input, headLen int) {
+	t, r, h := d.t, &d.req, &c.half[c.server^1]
 	if sh := &c.half[c.server]; sh.state == stateBody && sh.body.IsUntilClose() {
 		c.lose(int(c.server)) // the body did end before the connection
 	}
-	pd := c.newPending(atNanos, seq)
+	pd := c.newPending(in)
 	ex := &pd.ex
 	ex.Version = version(r.Minor)
 	ex.RequestType = t.text(r.Method, t.o.MaxText)
@@ -130,31 +168,31 @@ func (c *Conn) requestHTTP(headLen int, atNanos int64, seq uint32) {
 	t.attribute(ex, "request_content_type", r.Fields[http1.ContentType])
 	t.attribute(ex, "user_agent", r.Fields[http1.UserAgent])
 	t.attribute(ex, "x_forwarded_for", r.Fields[http1.XForwardedFor])
-	t.capture(ex, t.reqHeaders, &r.Head)
+	t.capture(ex, d.reqHeaders, &r.Head)
 
 	pd.headLen, pd.chunked = int64(headLen), r.Chunked
 	if n := h.follow(&r.Head, false); n >= 0 && headLen >= 0 {
 		ex.RequestBytes = pd.headLen + n
 	}
-	t.m.Requests++
 	c.push(pd)
-	t.h.Request(c, atNanos)
 }
 
-func (c *Conn) responseHTTP(headLen int, atNanos int64, seq uint32) {
+// response handles the head in d.rsp as request does.
+func (d *httpDriver) response(c *Conn, in *input, headLen int) {
 	const switching = 101
-	t, r, h := c.t, &c.t.rsp, &c.half[c.server]
+	r, h := &d.rsp, &c.half[c.server]
 	if r.Code < 200 && r.Code != switching { // interim; the real one follows
-		h.state = stateStart
 		return
 	}
-	pd, ex, rrt := c.pairHTTP(atNanos)
+	pd := c.takeOldest()
+	ex := c.answer(pd, in)
 	m := methodOther
 	if pd != nil {
 		m = pd.method
+	} else {
+		ex.Version = version(r.Minor)
 	}
-	t.answerHTTP(ex)
-	ex.EndNanos, ex.ResponseSeq = atNanos, seq
+	d.fill(ex)
 	tunnel := r.Code == switching || m == methodConnect && r.Code < 300
 	body := int64(0)
 	if !tunnel && m != methodHead && r.Code != http.StatusNoContent && r.Code != http.StatusNotModified {
@@ -163,48 +201,15 @@ func (c *Conn) responseHTTP(headLen int, atNanos int64, seq uint32) {
 	if body >= 0 && headLen >= 0 {
 		ex.ResponseBytes = int64(headLen) + body
 	}
-	t.m.Responses++
-	t.h.Response(c, atNanos, ex.Status, rrt)
-	t.h.Exchange(c, ex)
-	if pd != nil {
-		t.putPending(pd)
-	}
+	c.finish(pd, ex)
 	if tunnel {
 		c.stop()
 	}
 }
 
-// pairHTTP takes the request that the response in t.rsp answers out of its lists, nil when it was not seen, and returns
-// the exchange to fill in and the time since the request.
-func (c *Conn) pairHTTP(atNanos int64) (pd *pending, ex *Exchange, rrt int64) {
-	t := c.t
-	if c.uncertain { // without pipelining, only the last request can still be open
-		for c.uncertain, c.owed = false, 0; c.first != c.last; {
-			t.m.LostPairing++
-			c.giveUp(c.first)
-		}
-	}
-	pd = c.first
-	if c.owed > 0 {
-		c.owed--
-		pd = nil
-	}
-	if pd != nil {
-		c.unlink(pd)
-		pd.ex.Kind = KindSession
-		return pd, &pd.ex, max(atNanos-pd.ex.StartNanos, 0)
-	}
-	t.m.Unpaired++
-	ex = &t.ex
-	resetExchange(ex)
-	ex.Kind, ex.Protocol, ex.StartNanos = KindResponse, HTTP, atNanos
-	ex.Version = version(t.rsp.Minor)
-	return nil, ex, -1
-}
-
-// answerHTTP fills in what the head in t.rsp says.
-func (t *Tracker) answerHTTP(ex *Exchange) {
-	r := &t.rsp
+// fill fills in what the head in d.rsp says.
+func (d *httpDriver) fill(ex *Exchange) {
+	t, r := d.t, &d.rsp
 	ex.ResponseCode, ex.Status = int64(r.Code), statusHTTP(r.Code)
 	if ex.Status != StatusOK {
 		if ex.ResponseException = t.text(r.Reason, t.o.MaxText); ex.ResponseException == "" {
@@ -212,11 +217,18 @@ func (t *Tracker) answerHTTP(ex *Exchange) {
 		}
 	}
 	ex.XRequestIDResponse = t.once(r.Fields[http1.XRequestID], t.o.MaxText)
-	if ex.TraceID == "" {
+	if ex.context == rankNone {
 		t.trace(&r.Head, ex)
 	}
 	t.attribute(ex, "content_type", r.Fields[http1.ContentType])
-	t.capture(ex, t.rspHeaders, &r.Head)
+	t.capture(ex, d.rspHeaders, &r.Head)
+}
+
+// bodyDoneHTTP is called when the body of a request is over: now its length is known.
+func (c *Conn) bodyDoneHTTP(h *half) {
+	if pd := c.last; pd != nil && pd.chunked && pd.headLen >= 0 {
+		pd.ex.RequestBytes = pd.headLen + h.body.Seen()
+	}
 }
 
 func version(minor uint8) string {

@@ -32,7 +32,7 @@ func TestHTTPFields(t *testing.T) {
 		Kind: KindSession, Protocol: HTTP, Version: "1.1", StartNanos: 1e6, EndNanos: 2e6,
 		RequestType: "POST", RequestDomain: "shop.example.com:8080", RequestResource: "/api/v1/orders/7?x=1",
 		RequestID: -1, Endpoint: "/api/v1", RequestBytes: int64(len(req) + 3), ResponseBytes: int64(len(rsp) + 5),
-		Status: StatusServerError, ResponseCode: 503, ResponseException: "Service Unavailable",
+		Status: StatusServerError, ResponseCode: 503, AffectedRows: -1, ResponseException: "Service Unavailable",
 		TraceID: "4bf92f3577b34da6a3ce929d0e0e4736", SpanID: "00f067aa0ba902b7",
 		XRequestIDRequest: "q1", XRequestIDResponse: "p1", RequestSeq: reqSeq, ResponseSeq: rspSeq,
 		Attributes: []Attribute{{"content_type", "text/plain"}, {"http.request.header.x-tenant", "blue"},
@@ -260,7 +260,7 @@ func TestHTTPClose(t *testing.T) {
 }
 
 func TestHTTPTimeout(t *testing.T) {
-	k := newTalk(t, Options{HTTPTimeout: time.Second})
+	k := newTalk(t, Options{Timeouts: map[Protocol]time.Duration{HTTP: time.Second}})
 	k.client(getA)
 	k.tr.Tick(k.time + 1e9 - 1)
 	k.want()
@@ -374,7 +374,7 @@ func TestConnIsSmall(t *testing.T) {
 type discard struct{ exchanges int }
 
 func (d *discard) Identified(*Conn, Protocol, Side)     {}
-func (d *discard) Request(*Conn, int64)                 {}
+func (d *discard) Request(*Conn, int64, bool)           {}
 func (d *discard) Response(*Conn, int64, Status, int64) {}
 func (d *discard) Timeout(*Conn, int64)                 {}
 func (d *discard) Exchange(*Conn, *Exchange)            { d.exchanges++ }

@@ -3,29 +3,6 @@
 // packets: eBPF payloads take the same path.
 package l7
 
-// Protocol is an application protocol.
-type Protocol uint8
-
-// Protocols. Unknown is the zero value.
-const (
-	Unknown Protocol = iota
-	HTTP
-	DNS
-
-	numProtocols
-)
-
-// String is the word stored in l7_protocol; "" for Unknown.
-func (p Protocol) String() string {
-	switch p {
-	case HTTP:
-		return "http"
-	case DNS:
-		return "dns"
-	}
-	return ""
-}
-
 // Side is the sender of some payload.
 type Side uint8
 
@@ -106,6 +83,11 @@ type Exchange struct {
 	ResponseCode      int64
 	ResponseException string
 	ResponseResult    string
+	// AffectedRows is how many rows an SQL statement says that it wrote or returned.
+	AffectedRows int64
+	// ServerInitiated tells a message that the server sent unasked (a broker's delivery); it is also the attribute
+	// initiator=server.
+	ServerInitiated bool
 
 	TraceID, SpanID, ParentSpanID         string
 	XRequestIDRequest, XRequestIDResponse string
@@ -114,6 +96,8 @@ type Exchange struct {
 
 	// RequestSeq and ResponseSeq are the TCP sequence numbers of the first byte of each half; 0 for UDP or an absent half.
 	RequestSeq, ResponseSeq uint32
+
+	context contextRank // of what TraceID and SpanID come from
 }
 
 // Attribute is one key and its value.
@@ -123,12 +107,13 @@ type Attribute struct{ Key, Value string }
 // Tracker.Tick. It must not
 // keep the pointers.
 type Handler interface {
-	// Identified is called once when the protocol of c is certain. server is the side that answers: when it is Client,
+	// Identified is called when the protocol of c is certain. server is the side that answers: when it is Client,
 	// the caller had the direction the wrong way round; the Conn has already turned itself and expects the sides by their
-	// right names from the next Payload on (as after Reverse, which is not to be called then).
+	// right names from the next Payload on (as after Reverse, which is not to be called then). It is called again, with
+	// Server, when the connection goes on in another protocol (an upgrade, STARTTLS).
 	Identified(c *Conn, proto Protocol, server Side)
-	// Request is called for each complete request header.
-	Request(c *Conn, atNanos int64)
+	// Request is called for each complete request header. awaited says that a Response or a Timeout may follow.
+	Request(c *Conn, atNanos int64, awaited bool)
 	// Response is called for each response; rrtNanos is the time since its request, -1 when that was not seen.
 	Response(c *Conn, atNanos int64, status Status, rrtNanos int64)
 	// Timeout is called for each request that was not answered in time, or before its connection ended (Conn.End); one that

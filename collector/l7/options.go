@@ -17,10 +17,9 @@ type Options struct {
 	// MaxTotalBuffer bounds, in bytes, what all connections of the Tracker keep of incomplete and early messages; past it
 	// they are read as far as they are there. Default 64 MiB, at least 64 KiB.
 	MaxTotalBuffer int
-	// HTTPTimeout is how long an HTTP request waits for its response, in packet time. Default 120 s.
-	HTTPTimeout time.Duration
-	// DNSTimeout is how long a DNS query waits for its response, in packet time. Default 15 s.
-	DNSTimeout time.Duration
+	// Timeouts is how long a request of a protocol waits for its response, in packet time. Default 120 s; for DNS, TLS, NTP,
+	// DHCP and ping 15 s.
+	Timeouts map[Protocol]time.Duration
 	// MaxConnBuffer bounds, in bytes and per direction of a connection, what is kept of an incomplete message header and
 	// of segments that came out of order (each on its own). Default 16 KiB, at least 1 KiB, at most 1 MiB.
 	MaxConnBuffer int
@@ -51,11 +50,6 @@ func (o Options) withDefaults() Options {
 		}
 		*p = min(max(*p, lo), hi)
 	}
-	dur := func(p *time.Duration, v time.Duration) {
-		if *p <= 0 {
-			*p = v
-		}
-	}
 	def(&o.MaxPending, 128, 1, 1<<15)
 	def(&o.MaxTotalPending, 1<<16, 1, 1<<24)
 	def(&o.MaxPendingBytes, 64<<20, 64<<10, 1<<40)
@@ -65,11 +59,11 @@ func (o Options) withDefaults() Options {
 	def(&o.InferPayloads, 8, 1, 255)
 	def(&o.MaxText, 1024, 16, 1<<16)
 	def(&o.MaxAttribute, 256, 16, 1<<16)
-	dur(&o.HTTPTimeout, 120*time.Second)
-	dur(&o.DNSTimeout, 15*time.Second)
-	dur(&o.HoldTime, time.Second)
+	if o.HoldTime <= 0 {
+		o.HoldTime = time.Second
+	}
 	if len(o.Protocols) == 0 {
-		o.Protocols = []Protocol{HTTP, DNS}
+		o.Protocols = Protocols()
 	}
 	return o
 }

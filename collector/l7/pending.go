@@ -8,11 +8,14 @@ type pending struct {
 	before   *pending // in the Tracker
 	after    *pending
 	deadline int64  // Unix nanoseconds
-	key      uint64 // of DNS: id, type and hash of the name
+	key      uint64 // the number by which the response is known; 0 in ordered protocols
+	aux      uint64 // the driver's
 	headLen  int64  // of HTTP: bytes of the head
 	size     int    // bytes of text
+	proto    Protocol
 	method   method
 	chunked  bool
+	begun    bool // its response has begun: it is not unanswered any more
 }
 
 // method tells the methods whose response has no body of its own.
@@ -72,7 +75,7 @@ func (l *pendingList) remove(pd *pending) {
 func resetExchange(e *Exchange) {
 	attrs := e.Attributes
 	clear(attrs[:cap(attrs)])
-	*e = Exchange{RequestID: -1, RequestBytes: -1, ResponseBytes: -1, ResponseCode: -1, Attributes: attrs[:0]}
+	*e = Exchange{RequestID: -1, RequestBytes: -1, ResponseBytes: -1, ResponseCode: -1, AffectedRows: -1, Attributes: attrs[:0]}
 }
 
 // textBytes is how much text the request in e holds, in bytes.
@@ -85,24 +88,8 @@ func (e *Exchange) textBytes() int {
 	return n
 }
 
-// newPending returns an empty request of c that started at atNanos; push puts it in the lists.
-func (c *Conn) newPending(atNanos int64, seq uint32) *pending {
-	t := c.t
-	var pd *pending
-	if n := len(t.freePending); n > 0 {
-		pd, t.freePending = t.freePending[n-1], t.freePending[:n-1]
-	} else {
-		pd = &pending{}
-	}
-	resetExchange(&pd.ex)
-	pd.ex.Kind, pd.ex.Protocol = KindRequest, c.Proto
-	pd.ex.StartNanos, pd.ex.EndNanos, pd.ex.RequestSeq = atNanos, atNanos, seq
-	pd.c, pd.next, pd.key, pd.headLen, pd.method, pd.chunked = c, nil, 0, 0, methodOther, false
-	return pd
-}
-
-// push makes pd wait, and makes room for it if need be.
-func (c *Conn) push(pd *pending) {
+// wait puts pd in the lists, and makes room for it if need be.
+func (c *Conn) wait(pd *pending) {
 	t := c.t
 	if int(c.waiting) >= t.o.MaxPending {
 		t.m.EvictedPending++
@@ -111,7 +98,7 @@ func (c *Conn) push(pd *pending) {
 	}
 	pd.size = pd.ex.textBytes()
 	for t.m.Pending >= t.o.MaxTotalPending || t.m.Pending > 0 && t.m.PendingBytes+pd.size > t.o.MaxPendingBytes {
-		oldest := t.waiting[c.Proto].first
+		oldest := t.waiting[pd.proto].first
 		if oldest == nil { // all of them are of other protocols
 			for i := range t.waiting {
 				if oldest = t.waiting[i].first; oldest != nil {
@@ -123,11 +110,7 @@ func (c *Conn) push(pd *pending) {
 		oldest.c.owe()
 		oldest.c.giveUp(oldest)
 	}
-	timeout := t.o.HTTPTimeout
-	if c.Proto == DNS {
-		timeout = t.o.DNSTimeout
-	}
-	pd.deadline = pd.ex.StartNanos + int64(timeout)
+	pd.deadline = pd.ex.StartNanos + t.timeouts[pd.proto]
 	if c.last == nil {
 		c.first = pd
 	} else {
@@ -137,7 +120,7 @@ func (c *Conn) push(pd *pending) {
 	c.waiting++
 	t.m.Pending++
 	t.m.PendingBytes += pd.size
-	t.waiting[c.Proto].add(pd)
+	t.waiting[pd.proto].add(pd)
 }
 
 // unlink takes pd out of both lists.
@@ -158,20 +141,24 @@ func (c *Conn) unlink(pd *pending) {
 	c.waiting--
 	c.t.m.Pending--
 	c.t.m.PendingBytes -= pd.size
-	c.t.waiting[c.Proto].remove(pd)
+	c.t.waiting[pd.proto].remove(pd)
 }
 
 // giveUp reports pd as a request nobody knows the end of.
 func (c *Conn) giveUp(pd *pending) {
 	c.unlink(pd)
-	c.t.h.Exchange(c, &pd.ex)
+	if pd.begun {
+		c.finish(pd, &pd.ex)
+		return
+	}
+	c.report(&pd.ex)
 	c.t.putPending(pd)
 }
 
-// expire reports pd as a request that was not answered in time; where the answer comes from somebody else (multicast) as
+// expire reports pd as a request that was not answered in time; where the answer comes on another connection (multicast) as
 // one nobody knows the end of.
 func (c *Conn) expire(pd *pending, atNanos int64) {
-	if c.isGroup() {
+	if c.group || pd.begun {
 		c.giveUp(pd)
 		return
 	}
@@ -180,13 +167,13 @@ func (c *Conn) expire(pd *pending, atNanos int64) {
 	c.unlink(pd)
 	pd.ex.Status = StatusTimeout
 	t.h.Timeout(c, atNanos)
-	t.h.Exchange(c, &pd.ex)
+	c.report(&pd.ex)
 	t.putPending(pd)
 }
 
 // owe remembers that the oldest request leaves without its response, which must not be taken for another's.
 func (c *Conn) owe() {
-	if c.Proto == HTTP && c.owed < 1<<16-1 {
+	if protocols[c.Proto].ordered && c.owed < 1<<16-1 {
 		c.owed++
 	}
 }

@@ -7,20 +7,113 @@ import (
 	"github.com/flowlake/flowlake/collector/l7/http1"
 )
 
-// trace takes the trace context from a header: of several conventions the first that is there and well formed. The
-// span id is the sender's, as the header has it.
+// contextRank is how much a convention for trace context is preferred: the first of the list that is there and well formed
+// counts.
+type contextRank uint8
+
+const (
+	rankNone contextRank = iota
+	rankTraceparent
+	rankSW8
+	rankSW6
+	rankB3
+	rankXB3
+	rankUber
+)
+
+// contextNames are the names of the fields that carry context, in lower case.
+var contextNames = map[string]contextRank{
+	"traceparent": rankTraceparent, "sw8": rankSW8, "sw6": rankSW6, "b3": rankB3,
+	"x-b3-traceid": rankXB3, "x-b3-spanid": rankXB3, "uber-trace-id": rankUber,
+}
+
+// longestContext is the length of the longest name above.
+const longestContext = len("uber-trace-id")
+
+// trace takes the trace context from a header. The span id is the sender's, as the header has it.
 func (t *Tracker) trace(h *http1.Head, e *Exchange) {
-	switch {
-	case t.traceparent(h.Fields[http1.Traceparent], e):
-	case t.skywalking(h.Fields[http1.SW8], e):
-	case t.skywalking(h.Fields[http1.SW6], e):
-	case t.b3(h.Fields[http1.B3], e):
-	case h.Fields[http1.XB3TraceID] != nil:
-		e.TraceID = t.once(h.Fields[http1.XB3TraceID], maxID)
-		e.SpanID = t.once(h.Fields[http1.XB3SpanID], maxID)
-	default:
-		t.uber(h.Fields[http1.UberTraceID], e)
+	for _, f := range [...]struct {
+		name  string
+		field http1.Field
+	}{
+		{"traceparent", http1.Traceparent}, {"sw8", http1.SW8}, {"sw6", http1.SW6}, {"b3", http1.B3},
+		{"x-b3-traceid", http1.XB3TraceID}, {"x-b3-spanid", http1.XB3SpanID}, {"uber-trace-id", http1.UberTraceID},
+	} {
+		if v := h.Fields[f.field]; v != nil {
+			t.context(e, contextNames[f.name], f.name, v)
+		}
 	}
+}
+
+// contextField takes trace context, or the id of a request (X-Request-ID), from a field of whatever a protocol has in the
+// way of headers: attachments, properties, record headers. The case of the key does not matter. It says whether the key is
+// one of those; of several the most preferred convention counts, in any order.
+func (t *Tracker) contextField(e *Exchange, key, value []byte) bool {
+	var lower [longestContext]byte
+	if len(key) > len(lower) {
+		return false
+	}
+	for i, b := range key {
+		if b >= 'A' && b <= 'Z' {
+			b += 'a' - 'A'
+		}
+		lower[i] = b
+	}
+	name := lower[:len(key)]
+	if string(name) == "x-request-id" {
+		if e.Kind == KindRequest {
+			e.XRequestIDRequest = t.once(value, t.o.MaxText)
+		} else {
+			e.XRequestIDResponse = t.once(value, t.o.MaxText)
+		}
+		return true
+	}
+	rank := contextNames[string(name)]
+	if rank == rankNone {
+		return false
+	}
+	spanOf := ""
+	if rank == rankXB3 && len(name) == len("x-b3-spanid") {
+		spanOf = "x-b3-spanid"
+	}
+	t.context(e, rank, spanOf, value)
+	return true
+}
+
+// context takes the value of a field that carries context, unless a better one has been there. name only tells the two
+// fields of rankXB3 apart.
+func (t *Tracker) context(e *Exchange, rank contextRank, name string, value []byte) {
+	if e.context != rankNone && (e.context < rank || e.context == rank && rank != rankXB3) || len(value) == 0 {
+		return
+	}
+	switch rank {
+	case rankTraceparent:
+		if !t.traceparent(value, e) {
+			return
+		}
+	case rankSW8, rankSW6:
+		if !t.skywalking(value, e) {
+			return
+		}
+	case rankB3:
+		if !t.b3(value, e) {
+			return
+		}
+	case rankXB3:
+		if e.context != rankXB3 {
+			e.TraceID, e.SpanID = "", ""
+		}
+		if name == "x-b3-spanid" {
+			e.SpanID = t.once(value, maxID)
+		} else {
+			e.TraceID = t.once(value, maxID)
+		}
+	case rankUber:
+		if !t.uber(value, e) {
+			return
+		}
+	}
+	e.context = rank
 }
 
 // maxID bounds a trace or span id, in bytes.

@@ -3,10 +3,9 @@ package l7
 import (
 	"bytes"
 	"hash/maphash"
-	"strings"
+	"slices"
 	"unicode/utf8"
 
-	"github.com/flowlake/flowlake/collector/l7/dns"
 	"github.com/flowlake/flowlake/collector/l7/http1"
 )
 
@@ -23,16 +22,15 @@ type Tracker struct {
 	h Handler
 	m Metrics
 
-	enabled    [numProtocols]bool
-	waiting    [numProtocols]pendingList // by protocol: the timeout differs, so each list is in order of deadline
-	holds      holdList
-	reqHeaders []capture
-	rspHeaders []capture
+	drivers  [numProtocols]driver      // nil: not looked for
+	tried    [overICMP + 1][]Protocol  // by transport: those looked for, in order
+	timeouts [numProtocols]int64       // ns
+	waiting  [numProtocols]pendingList // by protocol: the timeout differs, so each list is in order of deadline
+	holds    holdList
 
-	// Scratch space of the parsers; nothing in it lives longer than a call.
-	req     http1.Request
-	rsp     http1.Response
-	msg     dns.Message
+	// Scratch space; nothing in it lives longer than a call.
+	in      input // what a driver is given; lost is that of lose, which a driver may call
+	lost    input
 	scratch []byte
 	ex      Exchange // for responses without a request
 
@@ -45,26 +43,31 @@ type Tracker struct {
 	freeHolds   []*hold
 }
 
-// capture is a further header to keep: its name in lower case and the attribute it becomes.
-type capture struct{ name, key string }
-
 // NewTracker returns a Tracker that reports to h.
 func NewTracker(o Options, h Handler) *Tracker {
 	t := &Tracker{o: o.withDefaults(), h: h, seed: maphash.MakeSeed()}
-	for _, p := range t.o.Protocols {
-		if p < numProtocols {
-			t.enabled[p] = true
+	for p := range protocols {
+		t.timeouts[p] = int64(protocols[p].timeout)
+		if d := t.o.Timeouts[Protocol(p)]; d > 0 {
+			t.timeouts[p] = int64(d)
 		}
 	}
-	captures := func(names []string, prefix string) (cs []capture) {
-		for _, n := range names {
-			n = strings.ToLower(n)
-			cs = append(cs, capture{name: n, key: prefix + n})
+	for p := range numProtocols {
+		if protocols[p].make == nil || !slices.Contains(t.o.Protocols, p) {
+			continue
 		}
-		return cs
+		t.drivers[p] = protocols[p].make(t)
+		for _, over := range [...]transports{overTCP, overUDP, overICMP} {
+			if protocols[p].over&over != 0 {
+				t.tried[over] = append(t.tried[over], p)
+			}
+		}
 	}
-	t.reqHeaders = captures(t.o.RequestHeaders, "http.request.header.")
-	t.rspHeaders = captures(t.o.ResponseHeaders, "http.response.header.")
+	for p := range protocols {
+		if f := protocols[p].family; f != Unknown {
+			t.drivers[p] = t.drivers[f]
+		}
+	}
 	return t
 }
 

@@ -49,7 +49,7 @@ func TestDNSFields(t *testing.T) {
 	k.reply(a)
 	want := Exchange{Kind: KindSession, Protocol: DNS, StartNanos: 1e6, EndNanos: 2e6, RequestType: "A", RequestDomain: "name.test",
 		RequestResource: "name.test", RequestID: 7, Endpoint: "name.test", RequestBytes: int64(len(q)), ResponseBytes: int64(len(a)),
-		Status: StatusOK, ResponseCode: 0, ResponseResult: "A=1.2.3.4 TTL=60", Attributes: []Attribute{}}
+		Status: StatusOK, ResponseCode: 0, AffectedRows: -1, ResponseResult: "A=1.2.3.4 TTL=60", Attributes: []Attribute{}}
 	if got := k.one(); fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -113,7 +113,7 @@ func TestDNSRepeated(t *testing.T) {
 }
 
 func TestDNSTimeout(t *testing.T) {
-	k := newDNS(t, Options{DNSTimeout: time.Second}, 53)
+	k := newDNS(t, Options{Timeouts: map[Protocol]time.Duration{DNS: time.Second}}, 53)
 	k.ask(dnsMessage(1, query, 1))
 	k.ask(dnsMessage(2, query, 28))
 	k.tr.Tick(1e6 + 1e9)
@@ -219,7 +219,7 @@ const mdnsAnswer = "\x00\x00\x84\x00\x00\x00\x00\x01\x00\x00\x00\x00\x04host\x05
 func TestMDNS(t *testing.T) {
 	two := "\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x04_ipp\x05local\x00\x00\x0c\x00\x01\xc0\x0c\x00\x10\x00\x01"
 	for _, first := range []string{mdnsAnswer, two} {
-		k := newDNS(t, Options{DNSTimeout: time.Second}, 5353)
+		k := newDNS(t, Options{Timeouts: map[Protocol]time.Duration{DNS: time.Second}}, 5353)
 		k.c = k.tr.NewConn(transportUDP, 5353, 5353)
 		k.ask(first)
 		if k.rec.lines[0] != "identified dns server=1" { // the direction stays
