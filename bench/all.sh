@@ -8,10 +8,10 @@ cd "$(dirname "$0")/.."
 
 go=${GO:-go}
 results=bench/results
-commit=$(git describe --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 "$go" build -o "$work/bench" ./bench || exit 1
+commit=$("$work/bench" --commit)
 failed=()
 
 # measure NAME ARGUMENTS... writes results/NAME.md

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/flowlake/flowlake/bench/peer"
+	"github.com/flowlake/flowlake/bench/revision"
 	"github.com/flowlake/flowlake/bench/workload"
 )
 
@@ -67,6 +68,7 @@ type options struct {
 	seed    uint64
 	json    bool
 	list    bool // only name the workloads
+	commit  bool // only name the commit
 }
 
 // parse reads the command line; options may come before and after the workload.
@@ -82,6 +84,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.StringVar(&peers, "peers", strings.Join(peer.Names(), ","), "the other `systems`, by comma; empty or none for none")
 	flags.StringVar(&o.data, "data", "", "`folder` for the files, which are left there; default a temporary one")
 	flags.Uint64Var(&o.seed, "seed", 1, "chooses the rows: equal seeds give equal rows")
+	flags.BoolVar(&o.commit, "commit", false, "print the commit that results are marked with and do nothing")
 	flags.BoolVar(&o.list, "list", false, "print the names of the workloads and do nothing")
 	flags.BoolVar(&o.json, "json", false, "print JSON instead of a table")
 	var names []string
@@ -97,7 +100,7 @@ func parse(args []string, out io.Writer) (options, error) {
 		}
 		names, args = append(names, args[0]), args[1:]
 	}
-	if o.list {
+	if o.commit || o.list {
 		return o, nil
 	}
 	if len(names) != 1 {
@@ -138,6 +141,10 @@ func parse(args []string, out io.Writer) (options, error) {
 func run(ctx context.Context, args []string, out, log io.Writer) error {
 	o, err := parse(args, out)
 	if err != nil {
+		return err
+	}
+	if o.commit {
+		_, err := fmt.Fprintln(out, revision.Commit())
 		return err
 	}
 	if o.list {

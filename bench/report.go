@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
@@ -153,15 +152,6 @@ func (r *report) table(out io.Writer) error {
 	}
 	_, err := fmt.Fprintf(out, "\nours over the best peer: %.3g\n", r.Ratio)
 	return err
-}
-
-// commit is what git says of the working folder.
-func commit() string {
-	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12").Output()
-	if err != nil {
-		return "unknown"
-	}
-	return strings.TrimSpace(string(out))
 }
 
 // machine describes where this runs.

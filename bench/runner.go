@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/flowlake/flowlake/bench/peer"
+	"github.com/flowlake/flowlake/bench/revision"
 	"github.com/flowlake/flowlake/bench/workload"
 )
 
@@ -82,7 +83,7 @@ func (r *runner) run(ctx context.Context) (*report, error) {
 	if r.o.rate > 0 {
 		about = atRate
 	}
-	return &report{Workload: r.o.kind.Name, Commit: commit(), Machine: machine(), Systems: r.systems,
+	return &report{Workload: r.o.kind.Name, Commit: revision.Commit(), Machine: machine(), Systems: r.systems,
 		Ratio: ratio(about, r.systems, took), notes: r.notes}, nil
 }
 

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/flowlake/flowlake/bench/revision"
 )
 
 func main() {
@@ -172,12 +173,8 @@ func (s *stage) write(w io.Writer, results map[string]result) {
 func machine(cpu, files string) string {
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	load, _ := os.ReadFile("/proc/loadavg")
-	commit := "unknown"
-	if out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12").Output(); err == nil {
-		commit = strings.TrimSpace(string(out))
-	}
 	busy := strings.Join(strings.Fields(string(load))[:min(3, len(strings.Fields(string(load))))], " ")
 	return fmt.Sprintf("%d cores of %s, %s %s, files on %s; %s; commit %s; %s; load average at the end %s",
-		runtime.NumCPU(), cpu, runtime.GOOS, strings.TrimSpace(string(kernel)), files, runtime.Version(), commit,
+		runtime.NumCPU(), cpu, runtime.GOOS, strings.TrimSpace(string(kernel)), files, runtime.Version(), revision.Commit(),
 		time.Now().UTC().Format(time.DateOnly), busy)
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -51,5 +54,34 @@ func TestMedian(t *testing.T) {
 		if got := median(c.in); got != c.want {
 			t.Errorf("median(%v) = %v, want %v", c.in, got, c.want)
 		}
+	}
+}
+
+// TestAllStagesKnown: a benchmark without a line in the table would be noticed only after minutes of measuring.
+func TestAllStagesKnown(t *testing.T) {
+	files, err := filepath.Glob("../*_test.go")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no benchmarks", err)
+	}
+	known := map[string]bool{}
+	for _, s := range stages {
+		name, _, _ := strings.Cut(s.bench, "/")
+		known[name] = true
+	}
+	declared := regexp.MustCompile(`(?m)^func Benchmark(\w+)\(`)
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range declared.FindAllStringSubmatch(string(text), -1) {
+			if !known[m[1]] {
+				t.Errorf("%s: Benchmark%s is not in the table: add it to stages.go", f, m[1])
+			}
+			delete(known, m[1])
+		}
+	}
+	for name := range known {
+		t.Errorf("the table has %s, which no benchmark measures", name)
 	}
 }
