@@ -1,19 +1,18 @@
 package l7
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-	"github.com/google/gopacket/pcapgo"
+	"github.com/flowlake/flowlake/collector/capture"
+	"github.com/flowlake/flowlake/collector/packet"
 )
 
 // corpusDir is the folder of the reference captures; the test is skipped without it.
@@ -29,62 +28,89 @@ func corpusDir(t *testing.T) string {
 	return dir
 }
 
-// replay plays a capture of one or more connections; a connection's client is the sender of its first payload, unless
-// reversed. It returns what the tracker said.
-func replay(t *testing.T, file string, o Options, reversed bool) (*recorder, Metrics) {
+// captured is one payload of a capture.
+type captured struct {
+	conn      int // which connection
+	transport uint8
+	ports     [2]uint16 // of who sent the connection's first payload, and of the other
+	side      Side      // Client sent the connection's first payload
+	atNanos   int64
+	seq       uint32
+	payload   []byte
+	wire      int
+}
+
+// payloads reads the payloads of a capture of one or more connections.
+func payloads(t testing.TB, file string) (all []captured) {
 	t.Helper()
-	f, err := os.Open(file)
+	src, err := capture.OpenFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer src.Close()
+	type end struct {
+		addr packet.Addr
+		port uint16
+	}
+	type key struct {
+		transport uint8
+		from, to  end
+	}
+	type connection struct {
+		n     int
+		side  Side
+		ports [2]uint16
+	}
+	conns := map[key]connection{}
+	var d packet.Decoder
+	err = src.Run(t.Context(), func(b *capture.Batch) error {
+		for i := range b.Frames {
+			var p packet.Packet
+			if b.Frames[i].Decode(&d, &p) != nil || len(p.Payload) == 0 || p.Proto != transportTCP && p.Proto != transportUDP {
+				continue
+			}
+			from, to := end{p.Src, p.SrcPort}, end{p.Dst, p.DstPort}
+			c, ok := conns[key{p.Proto, from, to}]
+			if !ok {
+				c = connection{len(conns), Client, [2]uint16{p.SrcPort, p.DstPort}}
+				conns[key{p.Proto, from, to}] = c
+				conns[key{p.Proto, to, from}] = connection{c.n, Server, c.ports}
+			}
+			seq := p.Seq
+			if p.Proto == transportUDP {
+				seq = 0
+			}
+			all = append(all, captured{c.n, p.Proto, c.ports, c.side, p.TimeNanos, seq, bytes.Clone(p.Payload), int(p.PayloadLen)})
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, capture.ErrTruncated) {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// playPayloads hands payloads to a Tracker and returns what it said. A connection's client is the sender of its first payload, unless
+// reversed.
+func playPayloads(all []captured, o Options, reversed bool) (*recorder, Metrics) {
 	rec := &recorder{}
 	tr := NewTracker(o, rec)
-	r, err := pcapgo.NewReader(f)
-	if err != nil && strings.Contains(err.Error(), "magic") { // Kuznetzov's modified format
-		t.Logf("%s: %v", filepath.Base(file), err)
-		return rec, tr.Metrics()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	conns := map[string]*Conn{}
+	conns := map[int]*Conn{}
 	var order []*Conn
 	var last int64
-	for {
-		data, ci, err := r.ReadPacketData()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		last = ci.Timestamp.UnixNano()
-		p := gopacket.NewPacket(data, r.LinkType(), gopacket.NoCopy)
-		if p.NetworkLayer() == nil || p.TransportLayer() == nil {
-			continue
-		}
-		payload, seq, sp, dp, transport := transportOf(p)
-		if len(payload) == 0 {
-			continue
-		}
-		a, b := p.NetworkLayer().NetworkFlow().Endpoints()
-		key := fmt.Sprint(transport, a, sp, b, dp)
-		side := Client
-		c := conns[key]
+	for _, p := range all {
+		last = max(last, p.atNanos)
+		c := conns[p.conn]
 		if c == nil {
-			if c = conns[fmt.Sprint(transport, b, dp, a, sp)]; c != nil {
-				side = Server
-			} else {
-				c = tr.NewConn(transport, sp, dp)
-				conns[key] = c
-				order = append(order, c)
-			}
+			c = tr.NewConn(p.transport, p.ports[0], p.ports[1])
+			conns[p.conn] = c
+			order = append(order, c)
 		}
+		side := p.side
 		if reversed && c.Proto == Unknown { // once it is known, the Conn has turned
 			side ^= 1
 		}
-		c.Payload(side, last, seq, payload, len(payload))
+		c.Payload(side, p.atNanos, p.seq, p.payload, p.wire)
 	}
 	for _, c := range order {
 		c.Close(last)
@@ -92,15 +118,10 @@ func replay(t *testing.T, file string, o Options, reversed bool) (*recorder, Met
 	return rec, tr.Metrics()
 }
 
-// transportOf returns the payload of a TCP or UDP packet and where it belongs.
-func transportOf(p gopacket.Packet) (payload []byte, seq uint32, sp, dp uint16, transport uint8) {
-	switch l := p.TransportLayer().(type) {
-	case *layers.TCP:
-		return l.Payload, l.Seq, uint16(l.SrcPort), uint16(l.DstPort), transportTCP
-	case *layers.UDP:
-		return l.Payload, 0, uint16(l.SrcPort), uint16(l.DstPort), transportUDP
-	}
-	return nil, 0, 0, 0, 0
+// replay plays a capture.
+func replay(t testing.TB, file string, o Options, reversed bool) (*recorder, Metrics) {
+	t.Helper()
+	return playPayloads(payloads(t, file), o, reversed)
 }
 
 // dnsLine is a line of a DNS expectation.

@@ -14,18 +14,18 @@ type httpDriver struct {
 	t          *Tracker
 	req        http1.Request
 	rsp        http1.Response
-	reqHeaders []capture
-	rspHeaders []capture
+	reqHeaders []kept
+	rspHeaders []kept
 }
 
-// capture is a further header to keep: its name in lower case and the attribute it becomes.
-type capture struct{ name, key string }
+// kept is a further header to keep: its name in lower case and the attribute it becomes.
+type kept struct{ name, key string }
 
 func newHTTPDriver(t *Tracker) driver {
-	captures := func(names []string, prefix string) (cs []capture) {
+	captures := func(names []string, prefix string) (cs []kept) {
 		for _, n := range names {
 			n = strings.ToLower(n)
-			cs = append(cs, capture{name: n, key: prefix + n})
+			cs = append(cs, kept{name: n, key: prefix + n})
 		}
 		return cs
 	}
@@ -304,7 +304,7 @@ func (t *Tracker) attribute(e *Exchange, key string, value []byte) {
 }
 
 // capture adds the further headers that the Options ask for; of a repeated one the first.
-func (t *Tracker) capture(e *Exchange, want []capture, head *http1.Head) {
+func (t *Tracker) capture(e *Exchange, want []kept, head *http1.Head) {
 	for _, w := range want {
 		head.All(func(name, value []byte) bool {
 			if len(name) != len(w.name) || !bytes.EqualFold(name, []byte(w.name)) {
