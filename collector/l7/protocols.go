@@ -93,7 +93,7 @@ var protocols = [numProtocols]protocol{
 	Pulsar:     {name: "pulsar", over: overTCP, ports: []uint16{6650}, timeout: usualTimeout},
 	OpenWire:   {name: "openwire", over: overTCP, ports: []uint16{61616}, timeout: usualTimeout},
 	ZMTP:       {name: "zmtp", over: overTCP, ports: []uint16{5555, 5556}, timeout: usualTimeout},
-	Dubbo:      {name: "dubbo", over: overTCP, ports: []uint16{20880}, timeout: usualTimeout},
+	Dubbo:      {name: "dubbo", over: overTCP, ports: []uint16{20880}, timeout: usualTimeout, make: newDubboDriver},
 	SofaRPC:    {name: "sofarpc", over: overTCP, ports: []uint16{12200}, timeout: usualTimeout},
 	BRPC:       {name: "brpc", over: overTCP, ports: []uint16{8000, 8002}, timeout: usualTimeout},
 	Tars:       {name: "tars", over: overTCP, ports: []uint16{17890, 18993}, timeout: usualTimeout},
