@@ -37,6 +37,9 @@ type Options struct {
 	// RequestHeaders and ResponseHeaders name further HTTP headers to keep, as attributes named
 	// http.request.header.<name> and http.response.header.<name>, the name in lower case. Default none.
 	RequestHeaders, ResponseHeaders []string
+	// KeepLiterals keeps the values in statements and commands (SQL literals, Redis values, fields of MongoDB documents) as they
+	// are. Default false: each is replaced by a question mark. Passwords are left out either way.
+	KeepLiterals bool
 	// QuietNXDomain lists domain suffixes ("svc.cluster.local") for which NXDOMAIN is an ordinary answer: resolvers walk
 	// their search list through them. The status is then ok. Default none.
 	QuietNXDomain []string
