@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/flowlake/flowlake/collector/capture"
+	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
 	"github.com/flowlake/flowlake/collector/flow"
 	"github.com/flowlake/flowlake/collector/packet"
 	"github.com/flowlake/flowlake/db/batch"
@@ -29,6 +30,8 @@ type Options struct {
 	Workers int
 	// Exclude leaves traffic out in the kernel: one's own doors.
 	Exclude []capture.Rule
+	// Filter leaves packets out in the kernel that it does not match; default none.
+	Filter *pcapfilter.Expr
 	// SnapBytes, RingBytes and Promiscuous are as in capture.LiveOptions; RingBytes is the whole ring of one worker,
 	// default 32 MiB.
 	SnapBytes, RingBytes int
@@ -139,7 +142,7 @@ func newCollector(sink batch.Sink, o Options) *Collector {
 func (c *Collector) open(name string) error {
 	live, err := capture.OpenFanout(c.o.Workers, func(l *capture.LiveOptions) {
 		l.Interface, l.Exclude, l.SnapBytes, l.Promiscuous = name, c.o.Exclude, c.o.SnapBytes, c.o.Promiscuous
-		l.Blocks = max(c.o.RingBytes>>20, 2)
+		l.Blocks, l.Filter = max(c.o.RingBytes>>20, 2), c.o.Filter
 	})
 	if err != nil {
 		return err

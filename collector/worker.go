@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/flowlake/flowlake/collector/capture"
+	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
 	"github.com/flowlake/flowlake/collector/flow"
 	"github.com/flowlake/flowlake/collector/l7"
 	"github.com/flowlake/flowlake/collector/packet"
@@ -126,6 +127,8 @@ type ImportOptions struct {
 	Agent string
 	// Flow are the flow table's options.
 	Flow flow.Options
+	// Filter leaves packets out that it does not match; default none.
+	Filter *pcapfilter.Expr
 	// Progress, if not nil, is called now and then with the bytes read so far and the size of the file.
 	Progress func(read, total int64)
 }
@@ -133,6 +136,8 @@ type ImportOptions struct {
 // ImportStats is what an import has read and made.
 type ImportStats struct {
 	Packets, Bytes uint64
+	// Filtered packets were left out by the filter; they are not in Packets.
+	Filtered uint64
 	// Undecoded frames, by cause: cut off within a header, neither IPv4 nor IPv6, lying lengths, others.
 	Truncated, NotIP, BadHeader, Other uint64
 	Flows, Spans                       int64 // rows
@@ -150,7 +155,7 @@ func Import(ctx context.Context, path string, sink batch.Sink, opts ...func(*Imp
 	if o.Tables == nil {
 		o.Tables = schema.Builtin()
 	}
-	src, err := capture.OpenFile(path, func(f *capture.FileOptions) { f.Progress = o.Progress })
+	src, err := capture.OpenFile(path, func(f *capture.FileOptions) { f.Progress, f.Filter = o.Progress, o.Filter })
 	if err != nil {
 		return ImportStats{}, err
 	}
@@ -177,7 +182,7 @@ func Import(ctx context.Context, path string, sink batch.Sink, opts ...func(*Imp
 		}
 	}
 	m := src.Metrics()
-	stats.Packets, stats.Bytes = m.Packets, m.Bytes
+	stats.Packets, stats.Bytes, stats.Filtered = m.Packets, m.Bytes, m.Filtered
 	stats.Truncated, stats.NotIP, stats.BadHeader, stats.Other = w.decodes.truncated, w.decodes.notIP, w.decodes.header, w.decodes.other
 	stats.Flow = w.table.Metrics()
 	return stats, errors.Join(err, src.Close())

@@ -66,9 +66,11 @@ type Metrics struct {
 	KernelDrops uint64
 	// Freezes is how often the ring was full.
 	Freezes uint64
-	// Ignored frames came from a kind of link that cannot be decoded. Frames that the kernel's filter rejects are not
-	// seen and not counted.
+	// Ignored frames came from a kind of link that cannot be decoded.
 	Ignored uint64
+	// Filtered frames of a file were left out by FileOptions.Filter. Frames that the kernel's filter rejects are not seen
+	// and not counted.
+	Filtered uint64
 }
 
 // Source is where frames come from.

@@ -12,6 +12,9 @@ import (
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
+	"github.com/flowlake/flowlake/collector/packet"
 )
 
 // FileOptions say how a capture file is read.
@@ -21,6 +24,9 @@ type FileOptions struct {
 	// Progress, when set, is called by Run now and then with the bytes read of the file as it lies on disk, and its
 	// size (0: unknown, as for pipes). The last call of a Run that reached the end has read == total.
 	Progress func(read, total int64)
+	// Filter leaves frames out that it does not match. An expression that does not go with the kind of link of a frame
+	// (see pcapfilter.Expr.Compile) ends Run with an error. Nil: none.
+	Filter *pcapfilter.Expr
 }
 
 const (
@@ -48,8 +54,35 @@ type File struct {
 	r, w   int
 	offset int64 // of buf[r] in the capture
 	batch  Batch
+	filter fileFilter
 
-	packets, bytes, ignored atomic.Uint64
+	packets, bytes, ignored, filtered atomic.Uint64
+}
+
+// fileFilter compiles an expression for the kinds of links as they come.
+type fileFilter struct {
+	programs map[packet.LinkType]*pcapfilter.Program
+	link     packet.LinkType // of last
+	last     *pcapfilter.Program
+}
+
+// match says whether the expression matches a frame.
+func (c *fileFilter) match(e *pcapfilter.Expr, f *Frame) (bool, error) {
+	if c.last == nil || f.Link != c.link {
+		p := c.programs[f.Link]
+		if p == nil {
+			var err error
+			if p, err = e.Compile(f.Link); err != nil {
+				return false, err
+			}
+			if c.programs == nil {
+				c.programs = map[packet.LinkType]*pcapfilter.Program{}
+			}
+			c.programs[f.Link] = p
+		}
+		c.last, c.link = p, f.Link
+	}
+	return c.last.Match(f.Data, f.WireLen), nil
 }
 
 type countingReader struct {
@@ -195,7 +228,7 @@ func (s *File) read(ctx context.Context, fn func(*Batch) error) error {
 		if s.closed.Load() {
 			return errStop
 		}
-		return &FileError{Name: s.name, Offset: s.offset, Packets: s.packets.Load() + s.ignored.Load(), Err: err}
+		return &FileError{Name: s.name, Offset: s.offset, Packets: s.packets.Load() + s.ignored.Load() + s.filtered.Load(), Err: err}
 	}
 }
 
@@ -209,6 +242,16 @@ func (s *File) add(ctx context.Context, fn func(*Batch) error, f *Frame) error {
 	if !f.Link.Supported() {
 		s.ignored.Add(1)
 		return nil
+	}
+	if s.o.Filter != nil {
+		ok, err := s.filter.match(s.o.Filter, f)
+		if err != nil {
+			return &callbackError{err}
+		}
+		if !ok {
+			s.filtered.Add(1)
+			return nil
+		}
 	}
 	s.batch.Frames = append(s.batch.Frames, *f)
 	if len(s.batch.Frames) < s.o.BatchFrames {
@@ -311,7 +354,7 @@ func (s *File) progress() {
 
 // Metrics returns the counters.
 func (s *File) Metrics() Metrics {
-	return Metrics{Packets: s.packets.Load(), Bytes: s.bytes.Load(), Ignored: s.ignored.Load()}
+	return Metrics{Packets: s.packets.Load(), Bytes: s.bytes.Load(), Ignored: s.ignored.Load(), Filtered: s.filtered.Load()}
 }
 
 // Close ends Run at its next batch, also when it waits for a pipe, waits for it and closes the file.

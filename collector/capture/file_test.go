@@ -19,6 +19,7 @@ import (
 	"github.com/google/gopacket/pcapgo"
 	"github.com/klauspost/compress/gzip"
 
+	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
 	"github.com/flowlake/flowlake/collector/packet"
 )
 
@@ -102,6 +103,30 @@ func readAll(r io.Reader, opts ...func(*FileOptions)) ([]got, Metrics, error) {
 		return nil
 	})
 	return out, s.Metrics(), err
+}
+
+// TestFileFilter has several kinds of links in one file; what does not go with one of them is an error.
+func TestFileFilter(t *testing.T) {
+	udp := "\x45\x00\x00\x1c\x00\x00\x00\x00\x40\x11\x00\x00\x0a\x00\x00\x01\x0a\x00\x00\x02\x13\x88\x00\x35\x00\x08\x00\x00"
+	other := strings.Replace(udp, "\x00\x35", "\x00\x36", 1)
+	ethernet := strings.Repeat("\x02", 12) + "\x08\x00"
+	file := cat(le.section(), le.iface(1), le.iface(101), le.enhanced(0, 1, ethernet+udp), le.enhanced(1, 2, other), le.enhanced(1, 3, udp),
+		le.enhanced(0, 4, ethernet+other))
+	filtered := func(text string) ([]got, Metrics, error) {
+		e, err := pcapfilter.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return readAll(bytes.NewReader(file), func(o *FileOptions) { o.Filter = e })
+	}
+	frames, m, err := filtered("udp port 53")
+	if err != nil || len(frames) != 2 || frames[0].iface != 1 || frames[1].iface != 2 || m.Packets != 2 || m.Filtered != 2 {
+		t.Errorf("%d frames, %+v, %v", len(frames), m, err)
+	}
+	frames, _, err = filtered("ether src 2:2:2:2:2:2")
+	if !errors.Is(err, pcapfilter.ErrSyntax) || len(frames) != 0 || !strings.Contains(err.Error(), "no MAC addresses") {
+		t.Errorf("%d frames, %v", len(frames), err)
+	}
 }
 
 func TestPcapVariants(t *testing.T) {

@@ -35,6 +35,8 @@ const (
 	hatypeEthernet = 1   // ARPHRD_ETHER
 	hatypeLoopback = 772 // ARPHRD_LOOPBACK
 	typeOutgoing   = 4   // PACKET_OUTGOING
+
+	returnConstant = 0x06 // BPF_RET | BPF_K
 )
 
 // program assembles the filter that the kernel runs on every frame: it drops the outgoing copy of what the loopback
@@ -45,6 +47,13 @@ func program(o *LiveOptions) ([]bpf.RawInstruction, error) {
 	if len(o.Exclude)+len(o.Only) > 0 {
 		a.links()
 		a.rules(o)
+	}
+	if o.Filter != nil {
+		p, err := o.Filter.CompileKernel()
+		if err != nil {
+			return nil, err
+		}
+		a.then = p.Raw(uint32(o.SnapBytes))
 	}
 	return a.assemble(uint32(o.SnapBytes))
 }
@@ -241,6 +250,7 @@ type assembler struct {
 	ins    []bpf.Instruction
 	jumps  map[int]string // instruction -> label
 	labels map[string]int
+	then   []bpf.RawInstruction // a whole program, which decides about what the rules accept
 }
 
 func (a *assembler) add(ins ...bpf.Instruction) { a.ins = append(a.ins, ins...) }
@@ -274,12 +284,15 @@ func (a *assembler) label(name string) {
 
 // assemble ends the program with its two verdicts and resolves the jumps.
 func (a *assembler) assemble(snap uint32) ([]bpf.RawInstruction, error) {
-	a.label("accept")
-	a.add(bpf.RetConstant{Val: snap})
+	if a.then == nil {
+		a.then = []bpf.RawInstruction{{Op: returnConstant, K: snap}}
+	}
+	a.jump("accept")
 	a.label("drop")
 	a.add(bpf.RetConstant{Val: 0})
-	if len(a.ins) > maxFilter {
-		return nil, fmt.Errorf("%w: %d instructions of %d", errFilterTooLong, len(a.ins), maxFilter)
+	a.label("accept") // a.then, which is appended as it is
+	if n := len(a.ins) + len(a.then); n > maxFilter {
+		return nil, fmt.Errorf("%w: %d instructions of %d", errFilterTooLong, n, maxFilter)
 	}
 	for at, name := range a.jumps {
 		to, ok := a.labels[name]
@@ -292,5 +305,5 @@ func (a *assembler) assemble(snap uint32) ([]bpf.RawInstruction, error) {
 	if err != nil {
 		return nil, fmt.Errorf("assemble capture filter: %w", err)
 	}
-	return raw, nil
+	return append(raw, a.then...), nil
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
 )
 
 // LiveOptions say what is captured from the network and through which buffers.
@@ -28,6 +30,8 @@ type LiveOptions struct {
 	Exclude []Rule
 	// Only, when not empty, leaves packets out that match none of these rules. Exclude wins.
 	Only []Rule
+	// Filter leaves packets out that it does not match, in the kernel; Exclude and Only come first. Nil: none.
+	Filter *pcapfilter.Expr
 }
 
 // Rule matches IP packets of which one side, source or destination, has an address in Prefix and the port Port. It looks

@@ -461,13 +461,15 @@ func TestLiveInterfaceGoes(t *testing.T) {
 }
 
 // TestLiveTun captures on a device without a link header.
-func TestLiveTun(t *testing.T) {
+// tun makes a tun device, tun7, in a network namespace of its own.
+func tun(t *testing.T) (fd int) {
+	t.Helper()
 	netns(t)
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Skipf("no tun devices: %v", err)
 	}
-	defer unix.Close(fd)
+	t.Cleanup(func() { unix.Close(fd) })
 	req, err := unix.NewIfreq("tun7")
 	if err != nil {
 		t.Fatal(err)
@@ -477,16 +479,26 @@ func TestLiveTun(t *testing.T) {
 		t.Skipf("no tun device: %v", err)
 	}
 	linkUp(t, "tun7")
+	return fd
+}
+
+// datagram is an IPv4 packet to a UDP port of 10.7.0.2.
+func datagram(port uint16) []byte {
+	b := make([]byte, 28, 32)
+	b[0], b[3], b[8], b[9] = 0x45, 32, 64, 17
+	copy(b[12:], []byte{10, 7, 0, 1, 10, 7, 0, 2})
+	binary.BigEndian.PutUint16(b[20:], 1000)
+	binary.BigEndian.PutUint16(b[22:], port)
+	b[25] = 12
+	return append(b, "body"...)
+}
+
+func TestLiveTun(t *testing.T) {
+	fd := tun(t)
 	l := openLive(t, on("tun7"), func(o *LiveOptions) { o.Exclude = []Rule{{Port: 53}} })
 	c := collect(l)
 	for _, port := range []uint16{53, 54} {
-		b := make([]byte, 28, 32)
-		b[0], b[3], b[8], b[9] = 0x45, 32, 64, 17
-		copy(b[12:], []byte{10, 7, 0, 1, 10, 7, 0, 2})
-		binary.BigEndian.PutUint16(b[20:], 1000)
-		binary.BigEndian.PutUint16(b[22:], port)
-		b[25] = 12
-		if _, err := unix.Write(fd, append(b, "body"...)); err != nil {
+		if _, err := unix.Write(fd, datagram(port)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/flowlake/flowlake/collector"
+	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
 	"github.com/flowlake/flowlake/db"
 	"github.com/flowlake/flowlake/ingest"
 	"github.com/flowlake/flowlake/ingest/enrich"
@@ -29,6 +30,7 @@ func newImport(s *Streams) *cobra.Command {
 
 type importFlags struct {
 	data, server, agent string
+	filter              string
 	quiet               bool
 }
 
@@ -41,7 +43,8 @@ func newImportPcap(s *Streams) *cobra.Command {
 own time, so the rows depend on the files alone. A file that ends early or is damaged gives the rows up to there; the others are
 imported all the same, and the exit code is 1. The folder must not be open elsewhere: stop the server, or use another one.`,
 		Example: `  flowlake import pcap trace.pcap --data DIR
-  flowlake import pcap day/*.pcapng.gz --data DIR && flowlake sql --data DIR`,
+  flowlake import pcap day/*.pcapng.gz --data DIR && flowlake sql --data DIR
+  flowlake import pcap trace.pcap --filter 'tcp port 80 or udp port 53' --data DIR`,
 		Args: atLeastOne("capture files"),
 		RunE: func(cmd *cobra.Command, files []string) error { return f.run(cmd, s, files) },
 	}
@@ -49,6 +52,7 @@ imported all the same, and the exit code is 1. The folder must not be open elsew
 	fl.StringVar(&f.data, "data", s.defaultData(), "data folder; it is made if need be")
 	fl.StringVar(&f.server, "server", "", "not in this version: captures are imported into a folder")
 	fl.StringVar(&f.agent, "agent", "", "what goes into the column agent of the rows")
+	fl.StringVar(&f.filter, "filter", "", "only packets that match this expression, as tcpdump has them")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no summary")
 	return cmd
 }
@@ -60,17 +64,21 @@ func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err e
 	if f.data == "" {
 		return usagef("--data names no folder")
 	}
+	ctx, stop := s.interruptible(cmd.Context())
+	defer stop()
+	filter, err := parseFilter(ctx, f.filter)
+	if err != nil {
+		return err
+	}
 	if err := someExist(files); err != nil {
 		return err
 	}
-	ctx, stop := s.interruptible(cmd.Context())
-	defer stop()
 	d, err := db.Open(f.data)
 	if err != nil {
 		return err
 	}
 	p := ingest.New(d, func(o *ingest.Options) { o.Enricher = enrich.New() })
-	im := &importer{sink: p, s: s, o: f, start: time.Now()}
+	im := &importer{sink: p, s: s, o: f, filter: filter, start: time.Now()}
 	failed := im.all(ctx, files)
 	err = errors.Join(p.Close(context.WithoutCancel(ctx)), d.Close())
 	if err != nil {
@@ -106,11 +114,12 @@ func someExist(files []string) error {
 
 // importer imports files one after another.
 type importer struct {
-	sink  *ingest.Pipeline
-	s     *Streams
-	o     *importFlags
-	start time.Time
-	total collector.ImportStats
+	sink   *ingest.Pipeline
+	s      *Streams
+	o      *importFlags
+	filter *pcapfilter.Expr
+	start  time.Time
+	total  collector.ImportStats
 }
 
 func (im *importer) all(ctx context.Context, files []string) (failed []error) {
@@ -128,7 +137,7 @@ func (im *importer) all(ctx context.Context, files []string) (failed []error) {
 func (im *importer) file(ctx context.Context, name string, n, of int) error {
 	p := &progress{w: im.s.Err, width: terminalWidth(im.s.Err), name: fmt.Sprintf("%s (%d of %d)", name, n, of), now: time.Now, began: time.Now()}
 	st, err := collector.Import(ctx, name, im.sink, func(o *collector.ImportOptions) {
-		o.Agent = im.o.agent
+		o.Agent, o.Filter = im.o.agent, im.filter
 		if !im.o.quiet {
 			o.Progress = p.update
 		}
@@ -137,6 +146,7 @@ func (im *importer) file(ctx context.Context, name string, n, of int) error {
 	t := &im.total
 	t.Packets += st.Packets
 	t.Bytes += st.Bytes
+	t.Filtered += st.Filtered
 	t.Truncated += st.Truncated
 	t.NotIP += st.NotIP
 	t.BadHeader += st.BadHeader
@@ -164,6 +174,9 @@ func (im *importer) summary(w io.Writer, files int, m ingest.Metrics) {
 	}
 	fmt.Fprintf(w, "%d %s: %d packets (%s) in %v%s\n", files, noun, t.Packets, humanBytes(float64(t.Bytes)), took.Round(time.Millisecond), rate)
 	fmt.Fprintf(w, "stored: %d flows, %d spans in %s\n", t.Flows, t.Spans, im.o.data)
+	if im.filter != nil {
+		fmt.Fprintf(w, "left out by the filter: %d packets\n", t.Filtered)
+	}
 	for _, c := range []struct {
 		n    uint64
 		what string

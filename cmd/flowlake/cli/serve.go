@@ -249,6 +249,7 @@ func (v *server) collect(ctx context.Context) error {
 	quiet := &limited{every: 10 * time.Second, now: time.Now}
 	c, err := collector.New(v.pipeline.Load(), func(o *collector.Options) {
 		o.Interfaces, o.Workers, o.Promiscuous = v.f.interfaces, v.f.captureWorkers, v.f.promiscuous
+		o.Filter = v.f.filter
 		o.SnapBytes, o.RingBytes, o.Agent, o.Exclude = int(v.f.snap), int(v.f.ring), v.host, v.ownTraffic()
 		o.Error = func(err error) {
 			if n, ok := quiet.next(); ok {

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/flowlake/flowlake/collector/capture"
+	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
 	"github.com/flowlake/flowlake/db/schema"
 )
 
@@ -28,6 +29,8 @@ type serverFlags struct {
 	config, data        string
 	collect             string
 	interfaces          []string
+	filterText          string
+	filter              *pcapfilter.Expr // parsed; nil is none
 	captureWorkers      int
 	snap, ring          size
 	promiscuous         bool
@@ -61,6 +64,7 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 		Example: `  flowlake server
   flowlake server --data /var/lib/flowlake --retention flows=7d,spans=30d --tag env=prod
   flowlake server --collect packet --interface eth0 --interface lo
+  flowlake server --filter 'not port 22 and net 10.0.0.0/8'
   flowlake server --collect off --http 127.0.0.1:8080`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,6 +73,10 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 			}
 			ctx, stop := s.interruptible(cmd.Context())
 			defer stop()
+			var err error
+			if f.filter, err = parseFilter(ctx, f.filterText); err != nil {
+				return err
+			}
 			return runServer(ctx, s, f, settings(cmd.Flags()))
 		},
 	}
@@ -78,6 +86,7 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 	fl.StringVar(&f.data, "data", s.defaultData(), "data folder; it is made if need be")
 	fl.StringVar(&f.collect, "collect", "auto", "auto captures packets if that is permitted, packet insists on it, off does not")
 	fl.StringSliceVar(&f.interfaces, "interface", []string{capture.AnyInterface}, "capture on this network interface; can be given several times")
+	fl.StringVar(&f.filterText, "filter", "", "capture only packets that match this expression, as tcpdump has them, e.g. 'not port 22'")
 	fl.IntVar(&f.captureWorkers, "capture-workers", 1, "threads that share the packets of an interface")
 	fl.Var(&f.snap, "capture-snap-bytes", "how much of each packet is captured")
 	fl.Var(&f.ring, "capture-ring-bytes", "memory in which packets of one worker wait")
