@@ -89,3 +89,10 @@ func (t *Tracker) setException(ex *Exchange, class, text []byte) {
 	t.scratch = append(t.scratch, text...)
 	ex.ResponseException = t.text(t.scratch, t.o.MaxText)
 }
+
+// setIDs fills in trace context that is no header field, unless one has been there.
+func (t *Tracker) setIDs(ex *Exchange, trace, span, parent []byte) {
+	if ex.context == rankNone && len(trace) > 0 {
+		ex.TraceID, ex.SpanID, ex.ParentSpanID = t.once(trace, maxID), t.once(span, maxID), t.once(parent, maxID)
+	}
+}

@@ -109,3 +109,90 @@ func TestCorpusDubbo(t *testing.T) {
 		{"rrt", num(e.EndNanos - e.StartNanos), "4332000"}, {"exception", e.ResponseException, ""},
 	}...)
 }
+
+// There is no expectation for this one: the values are those that DeepFlow's own test asserts, but for the lengths, which there
+// leave out the header (22 and 20 bytes).
+func TestCorpusSofaRPC(t *testing.T) {
+	got, _ := rpcCapture(t, "sofarpc/sofa-new")
+	if len(got) != 1 {
+		t.Fatalf("%d exchanges", len(got))
+	}
+	e := got[0]
+	const service = "com.mycompany.app.common.ServInterface:1.0"
+	compare(t, "sofa-new", [][3]string{
+		{"brief", brief(&e), "session testSuccess " + service + " > 0 ok"}, {"endpoint", e.Endpoint, service + "/testSuccess"}, {"id", num(e.RequestID), "2"},
+		{"bytes", fmt.Sprint(e.RequestBytes-22, e.ResponseBytes-20), "730 210"}, {"trace", e.TraceID, "0a2200ce1670900283956100813525"}, {"span", e.SpanID, "0"},
+		{"parent", e.ParentSpanID, ""}, {"rrt", num((e.EndNanos - e.StartNanos) / 1000), "3922"}, {"version", e.Version, "1"},
+	}...)
+}
+
+// Deviations from brpc-echo.result: a request and its response are one exchange here.
+func TestCorpusBRPC(t *testing.T) {
+	got, lines := rpcCapture(t, "brpc/brpc-echo")
+	if len(lines) != 2*len(got) || len(got) == 0 {
+		t.Fatalf("%d exchanges, %d lines", len(got), len(lines))
+	}
+	for i, e := range got {
+		req, rsp := rpcLine(t, lines[2*i]), rpcLine(t, lines[2*i+1])
+		logID := "[]"
+		if *req.LogID != 0 {
+			logID = fmt.Sprintf("[{rpc_log_id %d}]", *req.LogID)
+		}
+		compare(t, fmt.Sprint("exchange ", i), [][3]string{
+			{"kind", e.Kind.String(), "session"}, {"type", e.RequestType, *req.Method}, {"resource", e.RequestResource, *req.Service}, {"domain", e.RequestDomain, ""},
+			{"endpoint", e.Endpoint, *req.Service + "/" + *req.Method}, {"id", num(e.RequestID), num(req.ID)}, {"its answer's id", num(e.RequestID), num(rsp.ID)},
+			{"status", e.Status.String(), rsp.Status}, {"code", num(e.ResponseCode), num(*rsp.Code)}, {"exception", e.ResponseException, ""},
+			{"bytes", fmt.Sprint(e.RequestBytes, e.ResponseBytes), fmt.Sprint(*req.Request, *rsp.Response)},
+			{"rrt", num((e.EndNanos - e.StartNanos) / 1000), num(rsp.RTT)}, {"attributes", fmt.Sprint(e.Attributes), logID}, {"trace", e.TraceID + e.SpanID, ""},
+		}...)
+	}
+}
+
+// Deviations from tars-echo.result: a request and its response are one exchange here; the result is its number.
+func TestCorpusTars(t *testing.T) {
+	got, lines := rpcCapture(t, "tars/tars-echo")
+	if len(lines) != 2*len(got) || len(got) == 0 {
+		t.Fatalf("%d exchanges, %d lines", len(got), len(lines))
+	}
+	for i, e := range got {
+		req, rsp := rpcLine(t, lines[2*i]), rpcLine(t, lines[2*i+1])
+		compare(t, fmt.Sprint("exchange ", i), [][3]string{
+			{"kind", e.Kind.String(), "session"}, {"type", e.RequestType, *req.Method}, {"resource", e.RequestResource, *req.Service}, {"domain", e.RequestDomain, ""},
+			{"endpoint", e.Endpoint, fmt.Sprint(req.Endpoint)}, {"id", num(e.RequestID), num(req.TarsID)}, {"its answer's id", num(e.RequestID), num(rsp.TarsID)},
+			{"status", e.Status.String() + " " + rsp.Ret, "ok ServerSuccess"}, {"code", num(e.ResponseCode), "0"}, {"version", e.Version, fmt.Sprint(req.Version)},
+			{"bytes", fmt.Sprint(e.RequestBytes, e.ResponseBytes), fmt.Sprint(*req.Request, *rsp.Response)}, {"rrt", num((e.EndNanos - e.StartNanos) / 1000), num(rsp.RRT)},
+		}...)
+	}
+}
+
+// Deviations from some_ip.result: a request and its response are one exchange here, with its response time; E_OK is no
+// exception; the status is that of the response, a request alone has none; lengths count the whole message, where the protocol's
+// length field leaves out 8 bytes.
+func TestCorpusSomeIP(t *testing.T) {
+	got, lines := rpcCapture(t, "some_ip/some_ip")
+	if len(lines) != 2 || len(got) != 1 {
+		t.Fatalf("%d exchanges, %d lines", len(got), len(lines))
+	}
+	e, req, rsp := got[0], rpcLine(t, lines[0]), rpcLine(t, lines[1])
+	compare(t, "some_ip", [][3]string{
+		{"kind", e.Kind.String(), "session"}, {"type", e.RequestType, req.Kind}, {"resource", e.RequestResource, num(req.Resource)}, {"domain", e.RequestDomain, ""},
+		{"endpoint", e.Endpoint, fmt.Sprint(req.Endpoint)}, {"id", num(e.RequestID), num(req.Session)}, {"version", e.Version, req.SomeIP},
+		{"status", e.Status.String(), strings.ToLower(rsp.Outcome)}, {"code", num(e.ResponseCode), num(*rsp.Result)}, {"exception", e.ResponseException, ""},
+		{"bytes", fmt.Sprint(e.RequestBytes-8, e.ResponseBytes-8), fmt.Sprint(req.RequestN, rsp.ResponseN)},
+		{"attributes", fmt.Sprint(e.Attributes), fmt.Sprintf("[{someip_client_id %d}]", req.Client)}, {"rrt", num(e.EndNanos - e.StartNanos), "36039000"},
+	}...)
+}
+
+// There is no expectation for this one: the values are those that DeepFlow's own test asserts.
+func TestCorpusKRPC(t *testing.T) {
+	got, _ := rpcCapture(t, "krpc/krpc")
+	if len(got) != 1 {
+		t.Fatalf("%d exchanges", len(got))
+	}
+	e := got[0]
+	compare(t, "krpc", [][3]string{
+		{"brief", brief(&e), "session 30 455 > 0 ok"}, {"endpoint", e.Endpoint, "455/30"}, {"id", num(e.RequestID), "1"}, {"trace", e.TraceID, "gtwdemo-ac110006-463659-122997101"},
+		{"span", e.SpanID, "gtwdemo-ac110006-463659-122997102"}, {"parent", e.ParentSpanID, "gtwdemo-ac110006-463659-122997101"},
+		{"rrt", num((e.EndNanos - e.StartNanos) / 1000), "100296"}, {"bytes", fmt.Sprint(e.RequestBytes, e.ResponseBytes), "197 58"},
+	}...)
+}

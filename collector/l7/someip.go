@@ -1,0 +1,125 @@
+package l7
+
+import (
+	"errors"
+	"strconv"
+
+	"github.com/flowlake/flowlake/collector/l7/someip"
+)
+
+// someipDriver speaks SOME/IP, over TCP and UDP.
+type someipDriver struct {
+	t       *Tracker
+	head    someip.Header
+	numbers [2][8]byte
+}
+
+func newSomeIPDriver(t *Tracker) driver { return &someipDriver{t: t} }
+
+// check wants the messages to fill the payload, where neither the port nor the connection tells: the header alone has little
+// that other protocols could not have.
+func (d *someipDriver) check(c *Conn, in *input, hint bool) shape {
+	s := shape(someip.Check(in.p))
+	if s <= shapeMaybe || hint && c.over == overTCP {
+		return s
+	}
+	for at := 0; at != in.size; {
+		if at > in.size || at > len(in.p) {
+			return shapeNo
+		}
+		if len(in.p)-at < 16 && len(in.p) < in.size { // the rest was not captured
+			break
+		}
+		n, err := someip.Parse(in.p[at:], &d.head)
+		if err != nil {
+			return shapeNo
+		}
+		at += n
+	}
+	return s
+}
+
+func (d *someipDriver) step(c *Conn, in *input) (int, error) {
+	h := &d.head
+	n, err := someip.Parse(in.p, h)
+	if errors.Is(err, someip.ErrShort) && !in.cut {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	switch {
+	case h.ID() == someip.ServiceDiscovery || h.Cookie() || h.Segment && !h.First:
+	case h.Type == someip.Request || h.Type == someip.RequestNoReturn:
+		d.request(c, in)
+	case h.Type == someip.Notification:
+		d.event(c, in)
+	default:
+		d.response(c, in)
+	}
+	return n, nil
+}
+
+// setCall fills in what is called, which responses say too.
+func (d *someipDriver) setCall(ex *Exchange) {
+	t, h := d.t, &d.head
+	ex.RequestType = h.Type.String()
+	ex.RequestResource = t.text(strconv.AppendUint(d.numbers[0][:0], uint64(h.Service), 10), t.o.MaxText)
+	ex.Endpoint = t.text(strconv.AppendUint(d.numbers[1][:0], uint64(h.Method), 10), t.o.MaxText)
+	ex.RequestID = int64(h.Session)
+	t.scratch = append(t.scratch[:0], "Protocol 1 Interface "...)
+	ex.Version = t.text(strconv.AppendUint(t.scratch, uint64(h.InterfaceVersion), 10), t.o.MaxText)
+	t.attribute(ex, "someip_client_id", strconv.AppendUint(d.numbers[0][:0], uint64(h.Client), 10))
+}
+
+// key is by what a response is known.
+func (d *someipDriver) key() uint64 {
+	return uint64(d.head.ID())<<32 | uint64(d.head.Client)<<16 | uint64(d.head.Session)
+}
+
+func (d *someipDriver) request(c *Conn, in *input) {
+	c.asks(in)
+	pd := c.newPending(in)
+	d.setCall(&pd.ex)
+	pd.ex.RequestBytes = int64(d.head.Size)
+	c.call(in, pd, d.key(), d.head.Type == someip.RequestNoReturn)
+}
+
+// event is what a service sends to those who have subscribed to it.
+func (d *someipDriver) event(c *Conn, in *input) {
+	c.direct(in, true)
+	pd := c.newPending(in)
+	d.setCall(&pd.ex)
+	pd.ex.RequestBytes = int64(d.head.Size)
+	c.call(in, pd, 0, true)
+}
+
+func (d *someipDriver) response(c *Conn, in *input) {
+	h := &d.head
+	pd, ex, ok := c.reply(in, d.key())
+	if !ok {
+		return
+	}
+	if pd == nil {
+		d.setCall(ex)
+	}
+	ex.ResponseBytes, ex.ResponseCode, ex.Status = int64(h.Size), int64(h.Code), someipStatus(h)
+	if h.Code != someip.OK {
+		ex.ResponseException = h.Code.String()
+	}
+	c.finish(pd, ex)
+}
+
+// someipStatus: who asks for what there is not makes a client's error.
+func someipStatus(h *someip.Header) Status {
+	switch h.Code {
+	case someip.OK:
+		if h.Type == someip.Error {
+			return StatusServerError
+		}
+		return StatusOK
+	case someip.UnknownService, someip.UnknownMethod, someip.WrongProtocolVersion, someip.WrongInterfaceVersion, someip.WrongMessageType:
+		return StatusClientError
+	}
+	return StatusServerError
+}
