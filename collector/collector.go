@@ -1,5 +1,5 @@
-// Package collector watches: it captures frames, follows flows and requests in them, and hands rows of flows and spans to
-// a sink. It never holds up capture: what does not fit its queues is dropped and counted.
+// Package collector watches: it captures frames, follows flows and requests in them, and hands rows of flows, spans and
+// edges to a sink. It never holds up capture: what does not fit its queues is dropped and counted.
 package collector
 
 import (
@@ -38,8 +38,11 @@ type Options struct {
 	Promiscuous          bool
 	// Agent goes into the column agent: the host's name.
 	Agent string
-	// Tables has the tables flows and spans; default schema.Builtin().
+	// Tables has the tables that rows are for; default schema.Builtin().
 	Tables *schema.Registry
+	// Tags gives the tag sets of addresses, for rows of network_1s and application_1s, one per edge and second. Without it
+	// there are none.
+	Tags Tagger
 	// Flow are the flow tables' options. Where they leave these open, flows are shown to those who watch live: a first
 	// report after 1 s, ended connections and answered look-ups after 500 ms. KeyByInterface is set for the interface
 	// "any": a packet on its way through veth, bridge and network card is seen three times, as three flows.
@@ -161,7 +164,7 @@ func (c *Collector) open(name string) error {
 // addWorker makes the worker of a source.
 func (c *Collector) addWorker() (err error) {
 	w := &liveWorker{place: &place{agent: c.o.Agent}}
-	if w.w, err = newWorker(c.o.Tables, w.place, c.o.Flow, c.enqueue); err != nil {
+	if w.w, err = newWorker(c.o.Tables, w.place, c.o.Tags, c.o.Flow, c.enqueue); err != nil {
 		return err
 	}
 	c.workers = append(c.workers, w)
@@ -298,6 +301,9 @@ func (c *Collector) refresh() {
 	for _, w := range c.workers {
 		w.mu.Lock()
 		w.place.local, w.place.names = local, names
+		if w.w.edges != nil {
+			w.w.edges.moved()
+		}
 		w.mu.Unlock()
 	}
 }
@@ -344,6 +350,7 @@ type Metrics struct {
 	Undecoded map[string]uint64
 	Frames    uint64
 	Flow      flow.Metrics
+	Edges     EdgeMetrics
 	// Rows and Batches were taken by the sink.
 	Rows, Batches uint64
 	// DroppedRows by cause: "queue_full" (the sink is too slow), "sink" (it refused them), "shutdown" (not taken by the
@@ -365,7 +372,10 @@ func (c *Collector) Metrics() Metrics {
 	}
 	for _, w := range c.workers {
 		w.mu.Lock()
-		d, f := w.w.decodes, w.w.table.Metrics()
+		d, f, edges := w.w.decodes, w.w.table.Metrics(), EdgeMetrics{}
+		if w.w.edges != nil {
+			edges = w.w.edges.m
+		}
 		w.mu.Unlock()
 		m.Frames += d.frames
 		maps.Copy(m.Undecoded, map[string]uint64{
@@ -373,6 +383,7 @@ func (c *Collector) Metrics() Metrics {
 			"bad_header": m.Undecoded["bad_header"] + d.header, "other": m.Undecoded["other"] + d.other,
 		})
 		addFields(&m.Flow, &f)
+		addFields(&m.Edges, &edges)
 	}
 	return m
 }

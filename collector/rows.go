@@ -28,16 +28,21 @@ type place struct {
 
 // point is the observation point of traffic between two addresses.
 func (p *place) point(client, server packet.Addr) string {
-	c, s := p.local[client], p.local[server]
-	switch {
-	case c && s:
-		return "local"
-	case c:
-		return "c"
-	case s:
-		return "s"
+	return pointNames[pointOf(p.local[client], p.local[server])]
+}
+
+// pointNames are the observation points of traffic as pointOf numbers them.
+var pointNames = [...]string{"rest", "c", "s", "local"}
+
+// pointOf is the observation point of traffic whose client, server are addresses of the host.
+func pointOf(client, server bool) (n uint8) {
+	if client {
+		n = 1
 	}
-	return "rest"
+	if server {
+		n += 2
+	}
+	return n
 }
 
 // intColumn and textColumn say how a column is filled from a T. Absent numbers are negative and stay NULL.
@@ -116,12 +121,7 @@ var flowTexts = []textColumn[flow.Report]{
 var spanInts = []intColumn[l7.Exchange]{
 	{"time", func(e *l7.Exchange) int64 { return e.StartNanos }},
 	{"end_time", func(e *l7.Exchange) int64 { return e.EndNanos }},
-	{"duration_us", func(e *l7.Exchange) int64 {
-		if e.Kind != l7.KindSession {
-			return -1
-		}
-		return max(e.EndNanos-e.StartNanos, 0) / 1000
-	}},
+	{"duration_us", durationMicros},
 	{"request_id", func(e *l7.Exchange) int64 { return e.RequestID }},
 	{"request_bytes", func(e *l7.Exchange) int64 { return e.RequestBytes }},
 	{"response_bytes", func(e *l7.Exchange) int64 { return e.ResponseBytes }},
@@ -246,11 +246,7 @@ func newSpanRows(t *schema.Table, p *place) *spanRows {
 }
 
 func (w *spanRows) add(f *flow.Flow, e *l7.Exchange) {
-	client, clientPort := f.Client()
-	server, serverPort := f.Server()
-	if f.L7Reversed() { // who asks is the client of a request, whoever opened the connection
-		client, clientPort, server, serverPort = server, serverPort, client, clientPort
-	}
+	client, clientPort, server, serverPort := requestEnds(f)
 	w.fill(e, client, server, f.Interface())
 	w.Int(w.id, spanID(f.ID(), e))
 	w.Int(w.flowID, rowID(f.ID()))
@@ -266,6 +262,24 @@ func (w *spanRows) add(f *flow.Flow, e *l7.Exchange) {
 		w.Text(w.attributes, w.enc)
 	}
 	w.EndRow()
+}
+
+// requestEnds are the two sides of the requests of f: who asks is the client, whoever opened the connection.
+func requestEnds(f *flow.Flow) (client packet.Addr, clientPort uint16, server packet.Addr, serverPort uint16) {
+	client, clientPort = f.Client()
+	server, serverPort = f.Server()
+	if f.L7Reversed() {
+		return server, serverPort, client, clientPort
+	}
+	return client, clientPort, server, serverPort
+}
+
+// durationMicros is the time from request to response, -1 when only one was seen.
+func durationMicros(e *l7.Exchange) int64 {
+	if e.Kind != l7.KindSession {
+		return -1
+	}
+	return max(e.EndNanos-e.StartNanos, 0) / 1000
 }
 
 // text is what a wire calls text, as UTF-8: a header may hold any bytes, a column only text.

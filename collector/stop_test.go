@@ -112,7 +112,7 @@ func (w *watching) ended(t *testing.T) Metrics {
 	for _, n := range m.DroppedRows {
 		dropped += n
 	}
-	if m.Rows+dropped != m.Flow.Reports || m.QueuedBatches != 0 || m.QueuedBytes != 0 {
+	if m.Rows+dropped != m.Flow.Reports+m.Edges.NetworkRows+m.Edges.ApplicationRows || m.QueuedBatches != 0 || m.QueuedBytes != 0 {
 		t.Errorf("%d rows stored and %d dropped of %d, %d batches (%d bytes) left over", m.Rows, dropped, m.Flow.Reports, m.QueuedBatches, m.QueuedBytes)
 	}
 	return m
@@ -315,7 +315,7 @@ func TestQueue(t *testing.T) {
 // BenchmarkMinuteReport is what the rows of a report of all flows cost, batches and queue included.
 func BenchmarkMinuteReport(b *testing.B) {
 	tables := schema.Builtin()
-	w, err := newWorker(tables, &place{agent: "a"}, flow.Options{}, func(*batch.Batch) error { return nil })
+	w, err := newWorker(tables, &place{agent: "a"}, nil, flow.Options{}, func(*batch.Batch) error { return nil })
 	if err != nil {
 		b.Fatal(err)
 	}

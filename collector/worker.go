@@ -21,12 +21,13 @@ const (
 	sealBytes = 4 << 20
 )
 
-// worker turns the frames of one source into batches of flows and spans. Not safe for concurrent use.
+// worker turns the frames of one source into batches of flows, spans and edges. Not safe for concurrent use.
 type worker struct {
 	dec   *packet.Decoder
 	table *flow.Table
 	flows *flowRows
 	spans *spanRows
+	edges *edges // nil when there are no rows of edges
 	pkt   packet.Packet
 	// emit takes a sealed batch.
 	emit func(*batch.Batch) error
@@ -42,7 +43,8 @@ type decodeCounts struct {
 
 var _ flow.Handler = (*worker)(nil)
 
-func newWorker(tables *schema.Registry, p *place, o flow.Options, emit func(*batch.Batch) error) (*worker, error) {
+// newWorker makes a worker; without a Tagger it makes no rows of edges.
+func newWorker(tables *schema.Registry, p *place, t Tagger, o flow.Options, emit func(*batch.Batch) error) (*worker, error) {
 	flows, ok := tables.Table("flows")
 	if !ok {
 		return nil, fmt.Errorf("collect: %w: flows", schema.ErrUnknownTable)
@@ -52,6 +54,13 @@ func newWorker(tables *schema.Registry, p *place, o flow.Options, emit func(*bat
 		return nil, fmt.Errorf("collect: %w: spans", schema.ErrUnknownTable)
 	}
 	w := &worker{dec: packet.NewDecoder(), flows: newFlowRows(flows, p), spans: newSpanRows(spans, p), emit: emit}
+	if t != nil {
+		var err error
+		if w.edges, err = newEdges(tables, p, t, w.sealFull); err != nil {
+			return nil, err
+		}
+		o.Seconds = w.edges
+	}
 	w.table = flow.New(o, w)
 	return w, nil
 }
@@ -97,6 +106,9 @@ func (w *worker) Exchange(f *flow.Flow, e *l7.Exchange) {
 		w.spans.add(f, e)
 		w.sealFull(w.spans.Builder)
 	}
+	if w.edges != nil {
+		w.edges.exchange(f, e)
+	}
 }
 
 // sealFull hands over the rows of b when they make a batch.
@@ -110,6 +122,10 @@ func (w *worker) sealFull(b *batch.Builder) {
 func (w *worker) seal() error {
 	w.hand(w.flows.Seal())
 	w.hand(w.spans.Seal())
+	if w.edges != nil {
+		w.hand(w.edges.networkRows.Seal())
+		w.hand(w.edges.applicationRows.Seal())
+	}
 	return w.err
 }
 
@@ -121,10 +137,13 @@ func (w *worker) hand(b *batch.Batch) {
 
 // ImportOptions configure Import. The zero value is ready for use.
 type ImportOptions struct {
-	// Tables has the tables flows and spans; default schema.Builtin().
+	// Tables has the tables that rows are for; default schema.Builtin().
 	Tables *schema.Registry
 	// Agent goes into the column agent; default ''.
 	Agent string
+	// Tags gives the tag sets of addresses, for rows of network_1s and application_1s, one per edge and second. Without it
+	// there are none.
+	Tags Tagger
 	// Flow are the flow table's options.
 	Flow flow.Options
 	// Filter leaves packets out that it does not match; default none.
@@ -140,11 +159,11 @@ type ImportStats struct {
 	Filtered uint64
 	// Undecoded frames, by cause: cut off within a header, neither IPv4 nor IPv6, lying lengths, others.
 	Truncated, NotIP, BadHeader, Other uint64
-	Flows, Spans                       int64 // rows
+	Flows, Spans, Edges                int64 // rows; those of edges are of network_1s and application_1s
 	Flow                               flow.Metrics
 }
 
-// Import reads a pcap or pcapng file and writes its flows and spans to sink. All runs on the packets' own time, so the rows
+// Import reads a pcap or pcapng file and writes its flows, spans and edges to sink. All runs on the packets' own time, so the rows
 // depend on the file alone. When reading fails in the middle, the rows of what was read are written all the same, and the
 // error says where it ended.
 func Import(ctx context.Context, path string, sink batch.Sink, opts ...func(*ImportOptions)) (ImportStats, error) {
@@ -160,14 +179,17 @@ func Import(ctx context.Context, path string, sink batch.Sink, opts ...func(*Imp
 		return ImportStats{}, err
 	}
 	var stats ImportStats
-	w, err := newWorker(o.Tables, &place{agent: o.Agent}, o.Flow, func(b *batch.Batch) error {
+	w, err := newWorker(o.Tables, &place{agent: o.Agent}, o.Tags, o.Flow, func(b *batch.Batch) error {
 		if err := sink.Write(ctx, b); err != nil {
 			return fmt.Errorf("store %d rows of %s: %w", b.N, b.Table.Name, err)
 		}
-		if b.Table.Name == "flows" {
+		switch b.Table.Name {
+		case "flows":
 			stats.Flows += int64(b.N)
-		} else {
+		case "spans":
 			stats.Spans += int64(b.N)
+		default:
+			stats.Edges += int64(b.N)
 		}
 		return nil
 	})

@@ -106,7 +106,8 @@ func (h *l7Handler) Identified(c *l7.Conn, proto l7.Protocol, server l7.Side) {
 
 func (h *l7Handler) Request(c *l7.Conn, atNanos int64, awaited bool) {
 	f := c.Owner.(*Flow)
-	f.interval.requests++
+	(*Table)(h).eventSecond(f, atNanos)
+	f.perf.requests++
 	if awaited && f.unanswered < math.MaxUint8 {
 		f.unanswered++
 	}
@@ -121,7 +122,8 @@ func (f *Flow) answered() {
 
 func (h *l7Handler) Response(c *l7.Conn, atNanos int64, status l7.Status, rrtNanos int64) {
 	f := c.Owner.(*Flow)
-	n := &f.interval
+	(*Table)(h).eventSecond(f, atNanos)
+	n := &f.perf.counts
 	n.responses++
 	switch status {
 	case l7.StatusOK:
@@ -139,7 +141,8 @@ func (h *l7Handler) Response(c *l7.Conn, atNanos int64, status l7.Status, rrtNan
 
 func (h *l7Handler) Timeout(c *l7.Conn, atNanos int64) {
 	f := c.Owner.(*Flow)
-	f.interval.timeouts++
+	(*Table)(h).eventSecond(f, atNanos)
+	f.perf.timeouts++
 	f.answered()
 }
 

@@ -117,10 +117,10 @@ func perfFields(p *perf, handshakeRetrans [2]uint32) map[string]string {
 	stat("srt_1", p.srt[1])
 	stat("cit", p.cit)
 	m["rtt_full"] = (time.Duration(max(p.rtt, 1)-1) * time.Microsecond).String()
-	num("retrans_sum", p.peers[0].retrans+p.peers[1].retrans)
+	num("retrans_sum", p.retrans[0]+p.retrans[1])
 	for i := range 2 {
 		s := strconv.Itoa(i)
-		num("retrans_"+s, p.peers[i].retrans)
+		num("retrans_"+s, p.retrans[i])
 		num("retrans_syn_"+s, handshakeRetrans[i])
 		num("zero_win_count_"+s, p.zeroWindow[i])
 		num("ooo_"+s, p.outOfOrder[i])

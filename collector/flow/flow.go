@@ -18,50 +18,39 @@ const (
 	flagL7Reversed             // requests come from the server of the transport connection
 	flagFedLo                  // the lower endpoint's payload has begun to go to the connection
 	flagFedHi                  // the other's has
+	flagCounted                // seconds were settled since the last report: counts holds what they counted
+	flagSettled                // a second was settled before
+	flagLateSecond             // the open second is older than the table's
 )
 
 // Flow is one flow, as Handler.Exchange sees it. It belongs to the Table and may be looked at only during the call.
 //
-// It holds no pointers, so that a million of them cost the garbage collector nothing.
+// It holds no pointers, so that a million of them cost the garbage collector nothing. What every packet touches comes first.
 type Flow struct {
 	key flowKey
 	// index is the flow's number in the arena, 0 when free. next and prev link the flows of one timer slot.
 	index, next, prev uint32
 	// slotSec is the second of packet time in whose timer slot the flow is.
-	slotSec  uint32
-	iface    uint32
-	id       uint64
-	start    int64 // Unix nanoseconds of the first packet
-	last     int64 // of the newest
-	due      int64 // when the flow times out, or is to be reported for the first time
-	vlan     uint16
-	flags    uint16
-	state    tcpState
-	timeout  timeoutKind
-	score    uint8
-	tier     uint8
-	mac      [2][6]byte // client, server
-	allFlags [2]uint16  // TCP flags since the start
-	// serverPackets and clientPackets count up to 255 since the start.
-	clientPackets, serverPackets uint8
-	l7proto                      l7.Protocol
-	unanswered                   uint8 // requests that wait for their response; stays at 255
-	tls                          tlsState
-	interval                     counters
-	perf                         perf
-}
-
-// counters are what was counted since the last report, beside perf. Index 0 is the client's side.
-type counters struct {
-	packets             [2]uint32
-	bytes               [2]uint64
-	payload             [2]uint64
-	tcpFlags            [2]uint16
-	requests, responses uint32
-	clientErrors        uint32
-	serverErrors        uint32
-	timeouts            uint32
-	rrt                 timeStat
+	slotSec uint32
+	iface   uint32
+	due     int64 // when the flow times out, or is to be reported for the first time
+	last    int64 // Unix nanoseconds of the newest packet
+	start   int64 // of the first
+	id      uint64
+	open    uint32 // number of the flow's openSecond, 0 for none
+	vlan    uint16
+	flags   uint16
+	// traffic has bit i set when there were packets in the i-th second before that of last; kept for seconds only.
+	traffic    uint16
+	state      tcpState
+	timeout    timeoutKind
+	score      uint8
+	tier       uint8
+	l7proto    l7.Protocol
+	unanswered uint8 // requests that wait for their response; stays at 255
+	perf       perf
+	mac        [2][6]byte // client, server
+	tls        tlsState
 }
 
 func (f *Flow) has(bit uint16) bool { return f.flags&bit != 0 }
@@ -136,28 +125,24 @@ func (f *Flow) reverse() {
 	f.flags ^= flagClientLo
 	f.state = f.state.reversed()
 	swap(&f.mac)
-	swap(&f.allFlags)
-	f.clientPackets, f.serverPackets = f.serverPackets, f.clientPackets
-	c := &f.interval
-	swap(&c.packets)
-	swap(&c.bytes)
-	swap(&c.payload)
-	swap(&c.tcpFlags)
 	f.tls.reverse()
 	f.perf.reverse()
 }
 
+// seen is the packets of side dir since the flow began, at most 255.
+func (f *Flow) seen(dir int) uint8 { return f.perf.peers[dir].packets }
+
+// bothSeen says whether either side has sent a packet.
+func (f *Flow) bothSeen() bool { return f.seen(0) > 0 && f.seen(1) > 0 }
+
 // count adds a packet of side dir to the counters.
 func (f *Flow) count(p *packet.Packet, dir int, payload uint32) {
-	c := &f.interval
+	c := &f.perf.counts
 	c.packets[dir]++
 	c.bytes[dir] += uint64(p.WireLen)
 	c.payload[dir] += uint64(payload)
-	if dir == 0 {
-		f.clientPackets = inc(f.clientPackets)
-	} else {
-		f.serverPackets = inc(f.serverPackets)
-	}
+	pe := &f.perf.peers[dir]
+	pe.packets = inc(pe.packets)
 	f.last = max(f.last, p.TimeNanos)
 }
 

@@ -49,6 +49,7 @@ func (t *Table) laterFragment(p *packet.Packet) {
 		t.m.IgnoredFragment++
 		return
 	}
+	t.packetSecond(f, p.TimeNanos)
 	f.count(p, f.side(fr.lo), p.L3Len)
 	t.schedule(f)
 }

@@ -18,6 +18,10 @@ type Metrics struct {
 	ClosedBy [numCloseTypes]uint64
 	// Evicted flows ended early because of MaxFlows; Reused ones because a new connection took their ports.
 	Evicted, Reused uint64
+	// EarlySeconds is how often what flows did in a second was told before it was over, because too many had traffic.
+	EarlySeconds uint64
+	// LateSeconds is how often a packet belonged to an earlier second than the packets before it.
+	LateSeconds uint64
 	// SetBack is how often the clock was set back, which ends all flows: a Tick or many packets in a row were older than
 	// MaxDisorder.
 	SetBack uint64

@@ -58,6 +58,8 @@ type Options struct {
 	ServiceTableSize int
 	// FragmentTableSize bounds the datagrams whose later fragments are attributed to their flow. Default 4096.
 	FragmentTableSize int
+	// Seconds is told what flows did second by second. Default nobody.
+	Seconds SecondHandler
 	// DisableL7 leaves application protocols alone.
 	DisableL7 bool
 	// L7 are the options of the application protocols.

@@ -63,46 +63,72 @@ type peer struct {
 	seq, length    uint32 // of its last packet; a SYN has length 1
 	r              [inlineRanges]seqRange
 	block          uint32 // number of the rangeBlock with the other ranges, 0 for none
-	retrans        uint32 // since the last report
+	allFlags       uint16 // TCP flags since the start
+	flagsSeen      uint16 // TCP flags since the last report
 	n              uint8  // ranges
 	flags          uint8
+	packets        uint8 // since the start; stays at 255
+	handshaking    bool  // the same for both sides
 }
 
 func (pe *peer) nextSeq() uint32           { return pe.seq + pe.length }
 func (pe *peer) has(f uint8) bool          { return pe.flags&f != 0 }
 func (pe *peer) isThreshold(n uint32) bool { return pe.has(peerThreshold) && pe.threshold == n }
 
-// perf is the state of both sides and what was measured since the last report. Index 0 is the client. The order of the
-// fields keeps a Flow small, and what every packet touches together.
-type perf struct {
-	peers       [2]peer
-	handshaking bool   // with the peers, what every packet touches
+// counts is what was counted and measured of a flow: since its last report, or in a part of that time. Index 0 is the
+// client's side. The order of the fields keeps together what every packet touches.
+type counts struct {
+	packets     [2]uint32
+	bytes       [2]uint64
+	payload     [2]uint64
+	art, srt    [2]timeStat // by the side that answers
+	cit         timeStat
+	rttServer   timeStat
+	rrt         timeStat
 	rttClient   uint32 // microseconds plus one; 0: not measured
 	rtt         uint32 // as above
 	zeroWindow  [2]uint32
 	outOfOrder  [2]uint32
+	retrans     [2]uint32
 	syn, synACK uint32
 	retransSYN  uint32
 	retransSA   uint32
 	fin         uint32
-	art, srt    [2]timeStat // by the side that answers
-	cit         timeStat
-	rttServer   timeStat
+	// of the application protocol
+	requests, responses, clientErrors, serverErrors, timeouts uint32
 }
 
-// resetInterval forgets what was measured, but not the state of the connection.
+// perf is the state of both sides and what was counted since the last report. Index 0 is the client.
+type perf struct {
+	peers [2]peer
+	counts
+}
+
+func (t *perf) handshaking() bool { return t.peers[0].handshaking }
+
+func (t *perf) setHandshaking(v bool) { t.peers[0].handshaking, t.peers[1].handshaking = v, v }
+
+// resetInterval forgets what was counted, but not the state of the connection.
 func (t *perf) resetInterval() {
-	*t = perf{peers: t.peers, handshaking: t.handshaking}
-	t.peers[0].retrans, t.peers[1].retrans = 0, 0
+	t.counts = counts{}
+	t.peers[0].flagsSeen, t.peers[1].flagsSeen = 0, 0
 }
 
 // reverse makes the client the server. Handshake delays and cit stay: they are of the side that opened.
 func (t *perf) reverse() {
 	swap(&t.peers)
-	swap(&t.art)
-	swap(&t.srt)
-	swap(&t.zeroWindow)
-	swap(&t.outOfOrder)
+	t.counts.reverse()
+}
+
+func (c *counts) reverse() {
+	swap(&c.packets)
+	swap(&c.bytes)
+	swap(&c.payload)
+	swap(&c.art)
+	swap(&c.srt)
+	swap(&c.zeroWindow)
+	swap(&c.outOfOrder)
+	swap(&c.retrans)
 }
 
 func swap[T any](a *[2]T) { a[0], a[1] = a[1], a[0] }
@@ -174,13 +200,13 @@ func (t *perf) tcp(pool *rangePool, pkt *packet.Packet, dir int) perfVerdict {
 	verdict := perfOK
 	switch {
 	case p.syn:
-		t.sawSYN(p, same)
+		t.sawSYN(p, same, dir)
 	case p.synACK:
-		t.sawSYNACK(p, same, other)
+		t.sawSYNACK(p, same, other, dir)
 	case p.data:
 		switch same.segment(pool, p.Seq, p.PayloadLen) {
 		case seqRetrans:
-			same.retrans++
+			t.retrans[dir]++
 		case seqOutOfOrder:
 			t.outOfOrder[dir]++
 		case seqOverlap:
@@ -190,7 +216,7 @@ func (t *perf) tcp(pool *rangePool, pkt *packet.Packet, dir int) perfVerdict {
 	if verdict == perfOverlap {
 		same.flags &^= peerSRTART
 		other.flags &^= peerSRTART
-	} else if !t.handshaking || !t.opening(p, same, other) {
+	} else if !t.handshaking() || !t.opening(p, same, other) {
 		t.established(p, same, other, dir)
 	}
 	same.lastNanos = p.TimeNanos
@@ -202,27 +228,27 @@ func (t *perf) tcp(pool *rangePool, pkt *packet.Packet, dir int) perfVerdict {
 }
 
 // sawSYN counts a SYN. The first one begins the handshake, unless the other side answered before.
-func (t *perf) sawSYN(p tcpPacket, same *peer) {
+func (t *perf) sawSYN(p tcpPacket, same *peer, dir int) {
 	t.syn++
 	switch {
 	case !same.has(peerThreshold):
 		same.threshold = p.Seq + 1
 		same.handshakeNanos = p.TimeNanos
 		same.flags |= peerThreshold
-		t.handshaking = true
+		t.setHandshaking(true)
 	case same.has(peerSYNSent):
 		t.retransSYN++
-		same.retrans++
+		t.retrans[dir]++
 	}
 	same.flags |= peerSYNSent
 }
 
 // sawSYNACK counts a SYN-ACK.
-func (t *perf) sawSYNACK(p tcpPacket, same, other *peer) {
+func (t *perf) sawSYNACK(p tcpPacket, same, other *peer, dir int) {
 	t.synACK++
 	if same.has(peerThreshold) {
 		t.retransSA++
-		same.retrans++
+		t.retrans[dir]++
 		return
 	}
 	same.threshold = p.Seq + 1
@@ -258,7 +284,7 @@ func (t *perf) opening(p tcpPacket, same, other *peer) bool {
 		same.flags &^= peerRTTCalc | peerFull
 		other.flags &^= peerRTTCalc
 		same.flags |= peerHandshakeACK
-		t.handshaking = false
+		t.setHandshaking(false)
 	case p.syn || p.synACK:
 		same.flags = same.flags&^peerSRTART | peerRTTCalc
 		other.flags = other.flags&^peerSRTART | peerRTTCalc
@@ -268,7 +294,7 @@ func (t *perf) opening(p tcpPacket, same, other *peer) bool {
 	case !p.pureACK:
 		same.flags &^= peerRTTCalc | peerFullCalc
 		other.flags &^= peerRTTCalc
-		t.handshaking = false
+		t.setHandshaking(false)
 		return false
 	}
 	return true

@@ -159,7 +159,7 @@ func TestFaults(t *testing.T) {
 	k.add(1, 48*ms, rst, 502, 0, 0).Window = 0 // a reset is not looked at
 	p := measure(k)
 	if p.syn != 2 || p.synACK != 2 || p.retransSYN != 1 || p.retransSA != 1 || p.fin != 2 ||
-		p.peers[0].retrans != 2 || p.peers[1].retrans != 1 || p.outOfOrder != [2]uint32{1, 0} ||
+		p.retrans != [2]uint32{2, 1} || p.outOfOrder != [2]uint32{1, 0} ||
 		p.zeroWindow != [2]uint32{0, 2} {
 		t.Errorf("%+v", p)
 	}

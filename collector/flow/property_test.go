@@ -268,7 +268,8 @@ func TestReversal(t *testing.T) {
 			t.Fatalf("%+v, want\n%+v", b, a)
 		}
 		f := Flow{key: flowKey{lo: addr4(1, 1, 1, 1), hi: addr4(2, 2, 2, 2), loPort: 1, hiPort: 2, proto: packet.ProtoTCP}, perf: a,
-			allFlags: [2]uint16{1, 2}, clientPackets: 3, serverPackets: 4, mac: [2][6]byte{{1}, {2}}}
+			mac: [2][6]byte{{1}, {2}}}
+		f.perf.peers[0].allFlags, f.perf.peers[1].allFlags, f.perf.peers[0].packets, f.perf.peers[1].packets = 1, 2, 3, 4
 		g := f
 		g.reverse()
 		if g == f {

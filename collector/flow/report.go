@@ -74,7 +74,8 @@ type Report struct {
 
 // report fills r and starts a new interval.
 func (f *Flow) report(r *Report, atNanos int64, c CloseType) {
-	n, p := &f.interval, &f.perf
+	n := &f.perf.counts
+	client, server := &f.perf.peers[0], &f.perf.peers[1]
 	*r = Report{
 		TimeNanos: atNanos, StartNanos: f.start, EndNanos: f.last, FlowID: f.id,
 		CloseType: c, Status: c.Status(), IsNew: !f.has(flagReported),
@@ -86,13 +87,13 @@ func (f *Flow) report(r *Report, atNanos int64, c CloseType) {
 		PacketsTx: uint64(n.packets[0]), PacketsRx: uint64(n.packets[1]), BytesTx: n.bytes[0], BytesRx: n.bytes[1],
 		PayloadBytesTx: n.payload[0], PayloadBytesRx: n.payload[1],
 
-		TCPFlagsTx: n.tcpFlags[0], TCPFlagsRx: n.tcpFlags[1],
-		SYNCount: p.syn, SYNACKCount: p.synACK, FINCount: p.fin, RetransSYN: p.retransSYN, RetransSYNACK: p.retransSA,
-		RetransTx: p.peers[0].retrans, RetransRx: p.peers[1].retrans, OutOfOrderTx: p.outOfOrder[0], OutOfOrderRx: p.outOfOrder[1],
-		ZeroWindowTx: p.zeroWindow[0], ZeroWindowRx: p.zeroWindow[1],
-		RTTMicros: int64(p.rtt) - 1, RTTClientMicros: int64(p.rttClient) - 1, RTTServerMicros: p.rttServer.mean(),
-		RTTServer: p.rttServer.delays(),
-		SRT:       p.srt[1].delays(), ART: p.art[1].delays(), CIT: p.cit.delays(), TLSRTTMicros: -1,
+		TCPFlagsTx: client.flagsSeen, TCPFlagsRx: server.flagsSeen,
+		SYNCount: n.syn, SYNACKCount: n.synACK, FINCount: n.fin, RetransSYN: n.retransSYN, RetransSYNACK: n.retransSA,
+		RetransTx: n.retrans[0], RetransRx: n.retrans[1], OutOfOrderTx: n.outOfOrder[0], OutOfOrderRx: n.outOfOrder[1],
+		ZeroWindowTx: n.zeroWindow[0], ZeroWindowRx: n.zeroWindow[1],
+		RTTMicros: int64(n.rtt) - 1, RTTClientMicros: int64(n.rttClient) - 1, RTTServerMicros: n.rttServer.mean(),
+		RTTServer: n.rttServer.delays(),
+		SRT:       n.srt[1].delays(), ART: n.art[1].delays(), CIT: n.cit.delays(), TLSRTTMicros: -1,
 		L7Requests: n.requests, L7Responses: n.responses, L7ClientErrors: n.clientErrors, L7ServerErrs: n.serverErrors,
 		L7Timeouts: n.timeouts, RRT: n.rrt.delays(),
 	}
@@ -101,7 +102,7 @@ func (f *Flow) report(r *Report, atNanos int64, c CloseType) {
 	if f.tls.micros != 0 {
 		r.TLSRTTMicros = int64(f.tls.micros)
 	}
-	f.flags |= flagReported
-	f.interval, f.tls.micros = counters{}, 0
-	p.resetInterval()
+	f.flags = f.flags&^flagCounted | flagReported
+	f.tls.micros = 0
+	f.perf.resetInterval()
 }

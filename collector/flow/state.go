@@ -285,7 +285,7 @@ func (f *Flow) closeType() CloseType {
 	if f.key.proto != packet.ProtoTCP {
 		return CloseNormal
 	}
-	serverRST := f.allFlags[1]&packet.FlagRST != 0
+	serverRST := f.perf.peers[1].allFlags&packet.FlagRST != 0
 	switch f.state {
 	case stateOpening1:
 		return CloseServerSYNMiss
@@ -319,7 +319,7 @@ func (f *Flow) closeType() CloseType {
 	case stateSYNACK1:
 		return CloseServerQueueOverflow
 	case stateQueueLack:
-		if f.serverPackets > minServerPacketsQueueLack {
+		if f.seen(1) > minServerPacketsQueueLack {
 			return CloseServerQueueOverflow
 		}
 		return CloseClientRST
@@ -338,7 +338,7 @@ func (f *Flow) closeType() CloseType {
 // heartbeat says whether the flow looks like a health check that only opens a connection: SYN, SYN-ACK, perhaps ACK, then
 // RST of the client, and no data.
 func (f *Flow) heartbeat() bool {
-	c, s := f.allFlags[0], f.allFlags[1]
+	c, s := f.perf.peers[0].allFlags, f.perf.peers[1].allFlags
 	const synRST, synACK = packet.FlagSYN | packet.FlagRST, packet.FlagSYN | packet.FlagACK
 	return (c|s)&packet.FlagPSH == 0 && c&synRST == synRST && s&synACK == synACK
 }

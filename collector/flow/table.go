@@ -44,6 +44,7 @@ type Table struct {
 	index     hashIndex
 	ranges    rangePool
 	timers    timers
+	seconds   seconds
 	services  serviceTable
 	fragments *lru[fragmentKey, fragment]
 	tracker   *l7.Tracker
@@ -61,6 +62,7 @@ func New(o Options, h Handler) *Table {
 		interval: int64(o.ReportInterval), first: int64(o.FirstReport), disorder: int64(o.MaxDisorder),
 		seed:      maphash.Comparable(maphash.MakeSeed(), 0),
 		index:     newHashIndex(),
+		seconds:   seconds{h: o.Seconds},
 		ranges:    rangePool{max: max(o.MaxFlows/8, blocksPerChunk)},
 		services:  newServiceTable(&o),
 		fragments: newLRU[fragmentKey, fragment](o.FragmentTableSize),
@@ -85,7 +87,8 @@ func (t *Table) Metrics() Metrics {
 	m.Fragments, m.EvictedFragments = t.fragments.len(), t.fragments.evicted
 	m.TableBytes = len(t.arena.chunks)*flowsPerChunk*int(unsafe.Sizeof(Flow{})+unsafe.Sizeof((*l7.Conn)(nil))) +
 		len(t.index.slots)*int(unsafe.Sizeof(hashSlot{})) +
-		len(t.ranges.chunks)*blocksPerChunk*int(unsafe.Sizeof(rangeBlock{}))
+		len(t.ranges.chunks)*blocksPerChunk*int(unsafe.Sizeof(rangeBlock{})) +
+		len(t.seconds.chunks)*secondsPerChunk*int(unsafe.Sizeof(openSecond{}))
 	if t.tracker != nil {
 		m.L7 = t.tracker.Metrics()
 	}
@@ -127,6 +130,7 @@ func (t *Table) Packet(p *packet.Packet) {
 	if p.Fragment {
 		t.firstFragment(p, f, srcIsLo)
 	}
+	t.packetSecond(f, p.TimeNanos)
 	dir := f.side(srcIsLo)
 	switch p.Proto {
 	case packet.ProtoTCP:
@@ -242,6 +246,9 @@ func (t *Table) scores(p *packet.Packet, first bool) (src, dst uint8) {
 // turn makes the client of an open flow its server.
 func (t *Table) turn(f *Flow) {
 	f.reverse()
+	if f.open != 0 {
+		t.seconds.at(f.open).before.reverse()
+	}
 	t.m.Reversed++
 }
 
@@ -251,10 +258,11 @@ func (t *Table) tcp(f *Flow, p *packet.Packet, dir int) {
 	if p.TCPFlags&packet.FlagSYN != 0 {
 		dir = t.handshakeDirection(f, p, dir)
 	}
-	f.interval.tcpFlags[dir] |= p.TCPFlags
-	f.allFlags[dir] |= p.TCPFlags
+	pe := &f.perf.peers[dir]
+	pe.flagsSeen |= p.TCPFlags
+	pe.allFlags |= p.TCPFlags
 	f.state, f.timeout = f.state.next(dir, p.TCPFlags)
-	if f.clientPackets == 0 || f.serverPackets == 0 {
+	if !f.bothSeen() {
 		f.timeout = timeoutSingle
 	}
 	if p.TCPFlags&0x3f == packet.FlagSYN {
@@ -279,7 +287,7 @@ func (t *Table) tcp(f *Flow, p *packet.Packet, dir int) {
 // handshakeDirection looks at a SYN or SYN-ACK: it tells who is the client. It returns the side that sent p.
 func (t *Table) handshakeDirection(f *Flow, p *packet.Packet, dir int) int {
 	bare := p.TCPFlags & 0x3f
-	if int(f.clientPackets)+int(f.serverPackets) == 1 { // open has scored it
+	if int(f.seen(0))+int(f.seen(1)) == 1 { // open has scored it
 		return dir
 	}
 	wrong := false
@@ -313,7 +321,7 @@ func (t *Table) handshakeDirection(f *Flow, p *packet.Packet, dir int) int {
 // udp enters a UDP packet of side dir.
 func (t *Table) udp(f *Flow, p *packet.Packet, dir int) {
 	f.count(p, dir, p.PayloadLen)
-	if f.clientPackets > 0 && f.serverPackets > 0 {
+	if f.bothSeen() {
 		f.timeout = timeoutClosing
 	}
 	t.verdict(f.perf.datagram(p, dir))
@@ -328,7 +336,7 @@ func (t *Table) udp(f *Flow, p *packet.Packet, dir int) {
 // other enters a packet of another protocol.
 func (t *Table) other(f *Flow, p *packet.Packet, dir int) {
 	f.count(p, dir, p.PayloadLen)
-	if f.clientPackets > 0 && f.serverPackets > 0 {
+	if f.bothSeen() {
 		f.timeout = timeoutEstablishedRST
 	}
 	switch e := echoOf(p); {
@@ -364,6 +372,9 @@ func (t *Table) end(f *Flow, atNanos int64, over bool) {
 		ct = CloseForcedReport
 	}
 	t.emit(f, atNanos, ct)
+	if t.seconds.h != nil && ct != CloseForcedReport {
+		t.seconds.h.Ended(f, atNanos, ct)
+	}
 	t.m.Closed++
 	t.m.ClosedBy[ct]++
 	t.m.Open--
@@ -375,6 +386,7 @@ func (t *Table) end(f *Flow, atNanos int64, over bool) {
 }
 
 func (t *Table) emit(f *Flow, atNanos int64, c CloseType) {
+	t.settle(f)
 	f.report(&t.rep, atNanos, c)
 	f.flags |= flagFirstDone
 	t.m.Reports++

@@ -136,6 +136,7 @@ func (t *Table) advance(now int64) {
 		if t.tracker != nil {
 			t.tracker.Tick(step - 1)
 		}
+		t.secondsOver(step)
 		if step%t.interval == 0 {
 			t.reportOpen(step - 1)
 		}
@@ -188,6 +189,7 @@ func (t *Table) Report(nowNanos int64) {
 		}
 	}
 	t.reportOpen(t.now)
+	t.secondsOver(t.now)
 }
 
 // allOpen lists every open flow, in the order of id; the list is t.pending's memory.
@@ -212,6 +214,7 @@ func (t *Table) Flush(nowNanos int64) {
 	for _, d := range t.allOpen(t.now) {
 		t.end(t.arena.at(d.flow), d.at, false)
 	}
+	t.secondsOver(t.now)
 	t.now, t.nextStep, t.timers.cursor, t.late = 0, 0, 0, 0
 	evicted := t.fragments.evicted
 	t.fragments = newLRU[fragmentKey, fragment](t.o.FragmentTableSize)

@@ -7,7 +7,8 @@ import (
 )
 
 // The tables of edges hold what happened between two tag sets in a second. Collectors make their rows, several of one key
-// and second if need be; From and Expr of a column say what it counts, over the raw rows of that key and second.
+// and second if need be; From and Expr of a column say what it counts, over the raw rows of that key and second, where
+// flows are reported each second (docs/guide/edges.md).
 
 func edgeMetric(from, name string, role Role, unit, expr, doc string) Column {
 	c := Column{Name: name, Type: BigInt, Role: role, Unit: unit, From: from, Expr: expr, Doc: doc}
@@ -82,7 +83,7 @@ func networkTraffic() (out []Column) {
 	return append(out,
 		edgeMetric("flows", "new_flow", Counter, "flows", "count(*) FILTER (WHERE is_new)", "flows that began"),
 		edgeMetric("flows", "closed_flow", Counter, "flows", "count(*) FILTER (WHERE close_type <> 'forced_report')", "flows that ended"),
-		edgeMetric("flows", "flow_load", Counter, "flow seconds", "count(DISTINCT flow_id)",
+		edgeMetric("flows", "flow_load", Counter, "flow seconds", "count(DISTINCT flow_id) FILTER (WHERE packets_tx + packets_rx > 0)",
 			"flows with traffic, counted each second: divided by the seconds of a range, the mean number of active flows"),
 	)
 }

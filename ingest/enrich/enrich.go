@@ -16,6 +16,8 @@ import (
 // Catalogue says which tag set an address has. Lookups take an immutable snapshot; Set replaces it.
 type Catalogue struct {
 	byAddr atomic.Pointer[map[[16]byte][]byte]
+	// version counts what Set has done
+	version atomic.Uint64
 	// internet is the tag set of a public address that is not known
 	internet []byte
 }
@@ -38,10 +40,14 @@ func (c *Catalogue) Set(addrs []netip.Addr, set ...tags.Tag) {
 			next[a.As16()] = enc
 		}
 		if c.byAddr.CompareAndSwap(old, &next) {
+			c.version.Add(1)
 			return
 		}
 	}
 }
+
+// Version changes after each Set: who keeps what Lookup said looks up anew.
+func (c *Catalogue) Version() uint64 { return c.version.Load() }
 
 // Lookup appends the tag set of an address (16 bytes; IPv4 mapped) to dst: the one it was given, {ip} for an unknown
 // private address, {internet} for an unknown public one, the empty set for no address.

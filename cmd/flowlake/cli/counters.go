@@ -57,6 +57,8 @@ func collectorCounters(m collector.Metrics) []counter {
 	c.add("closed", "flows seen to end", float64(f.Closed))
 	c.add("reports", "rows of flows made", float64(f.Reports))
 	c.add("evicted", "flows ended early because there were too many", float64(f.Evicted))
+	c.add("early_seconds", "times that seconds of flows were told before they were over: too many had traffic", float64(f.EarlySeconds))
+	c.add("late_seconds", "times that a packet belonged to an earlier second than those before it", float64(f.LateSeconds))
 	by(c, "ignored_packets", "packets that were not counted in a flow", map[string]uint64{
 		"time": f.IgnoredTime, "late": f.IgnoredLate, "fragment": f.IgnoredFragment})
 	by(c, "unmeasured_packets", "packets counted in their flow but not measured", map[string]uint64{
@@ -73,6 +75,9 @@ func collectorCounters(m collector.Metrics) []counter {
 	by(c, "dropped_messages", "messages not made a span, or made half of one", map[string]uint64{
 		"wrong_side": l.WrongSide, "duplicate": l.Duplicates, "unpaired": l.Unpaired, "timeout": l.Timeouts,
 		"too_many": l.EvictedPending, "lost_pairing": l.LostPairing, "window": l.DroppedWindow, "buffer": l.DroppedBuffer})
+	c.stage = "edges"
+	by(c, "rows", "rows of edges made, by table", map[string]uint64{"network_1s": m.Edges.NetworkRows, "application_1s": m.Edges.ApplicationRows})
+	c.add("early_rows", "rows of them made before their second was over: too many edges", float64(m.Edges.EarlyRows))
 	c.stage = "collector"
 	c.add("rows", "rows handed to the pipeline", float64(m.Rows))
 	c.now("queued_batches", "batches that wait for the pipeline", float64(m.QueuedBatches))

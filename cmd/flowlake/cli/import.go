@@ -31,15 +31,15 @@ func newImport(s *Streams) *cobra.Command {
 type importFlags struct {
 	data, server, agent string
 	filter              string
-	quiet               bool
+	quiet, edges        bool
 }
 
 func newImportPcap(s *Streams) *cobra.Command {
 	f := &importFlags{}
 	cmd := &cobra.Command{
 		Use:   "pcap FILE...",
-		Short: "Make flows and spans of pcap and pcapng files",
-		Long: `Read capture files (pcap and pcapng, also compressed with gzip) and store the flows and requests in them. All runs on the packets'
+		Short: "Make flows, spans and edges of pcap and pcapng files",
+		Long: `Read capture files (pcap and pcapng, also compressed with gzip) and store the flows and requests in them, and what they add up to each second. All runs on the packets'
 own time, so the rows depend on the files alone. A file that ends early or is damaged gives the rows up to there; the others are
 imported all the same, and the exit code is 1. The folder must not be open elsewhere: stop the server, or use another one.`,
 		Example: `  flowlake import pcap trace.pcap --data DIR
@@ -53,6 +53,7 @@ imported all the same, and the exit code is 1. The folder must not be open elsew
 	fl.StringVar(&f.server, "server", "", "not in this version: captures are imported into a folder")
 	fl.StringVar(&f.agent, "agent", "", "what goes into the column agent of the rows")
 	fl.StringVar(&f.filter, "filter", "", "only packets that match this expression, as tcpdump has them")
+	fl.BoolVar(&f.edges, "edges", true, "make rows of network and application too; --edges=false makes none")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no summary")
 	return cmd
 }
@@ -77,8 +78,9 @@ func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err e
 	if err != nil {
 		return err
 	}
-	p := ingest.New(d, func(o *ingest.Options) { o.Enricher = enrich.New() })
-	im := &importer{sink: p, s: s, o: f, filter: filter, start: time.Now()}
+	tags := enrich.New()
+	p := ingest.New(d, func(o *ingest.Options) { o.Enricher = tags })
+	im := &importer{sink: p, tags: tags, s: s, o: f, filter: filter, start: time.Now()}
 	failed := im.all(ctx, files)
 	err = errors.Join(p.Close(context.WithoutCancel(ctx)), d.Close())
 	if err != nil {
@@ -115,6 +117,7 @@ func someExist(files []string) error {
 // importer imports files one after another.
 type importer struct {
 	sink   *ingest.Pipeline
+	tags   *enrich.Catalogue
 	s      *Streams
 	o      *importFlags
 	filter *pcapfilter.Expr
@@ -138,6 +141,9 @@ func (im *importer) file(ctx context.Context, name string, n, of int) error {
 	p := &progress{w: im.s.Err, width: terminalWidth(im.s.Err), name: fmt.Sprintf("%s (%d of %d)", name, n, of), now: time.Now, began: time.Now()}
 	st, err := collector.Import(ctx, name, im.sink, func(o *collector.ImportOptions) {
 		o.Agent, o.Filter = im.o.agent, im.filter
+		if im.o.edges {
+			o.Tags = im.tags
+		}
 		if !im.o.quiet {
 			o.Progress = p.update
 		}
@@ -153,6 +159,7 @@ func (im *importer) file(ctx context.Context, name string, n, of int) error {
 	t.Other += st.Other
 	t.Flows += st.Flows
 	t.Spans += st.Spans
+	t.Edges += st.Edges
 	if err != nil && st.Packets > 0 {
 		return fmt.Errorf("%s: %w (the rows of the %d packets before it are stored)", name, err, st.Packets)
 	} else if err != nil && !strings.Contains(err.Error(), name) {
@@ -173,7 +180,7 @@ func (im *importer) summary(w io.Writer, files int, m ingest.Metrics) {
 		rate = fmt.Sprintf(", %.0f packets/s", float64(t.Packets)/max(took.Seconds(), 1e-9))
 	}
 	fmt.Fprintf(w, "%d %s: %d packets (%s) in %v%s\n", files, noun, t.Packets, humanBytes(float64(t.Bytes)), took.Round(time.Millisecond), rate)
-	fmt.Fprintf(w, "stored: %d flows, %d spans in %s\n", t.Flows, t.Spans, im.o.data)
+	fmt.Fprintf(w, "stored: %d flows, %d spans, %d rows of edges in %s\n", t.Flows, t.Spans, t.Edges, im.o.data)
 	if im.filter != nil {
 		fmt.Fprintf(w, "left out by the filter: %d packets\n", t.Filtered)
 	}

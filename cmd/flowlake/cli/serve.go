@@ -251,6 +251,9 @@ func (v *server) collect(ctx context.Context) error {
 		o.Interfaces, o.Workers, o.Promiscuous = v.f.interfaces, v.f.captureWorkers, v.f.promiscuous
 		o.Filter = v.f.filter
 		o.SnapBytes, o.RingBytes, o.Agent, o.Exclude = int(v.f.snap), int(v.f.ring), v.host, v.ownTraffic()
+		if v.f.edges {
+			o.Tags = v.catalogue
+		}
 		o.Error = func(err error) {
 			if n, ok := quiet.next(); ok {
 				v.log.Warn("capture goes on after an error", "error", err, "more_like_it", n)

@@ -34,6 +34,7 @@ type serverFlags struct {
 	captureWorkers      int
 	snap, ring          size
 	promiscuous         bool
+	edges               bool
 	http                string
 	insecure            bool
 	total               size       // of the process; 0 is not known
@@ -91,6 +92,7 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 	fl.Var(&f.snap, "capture-snap-bytes", "how much of each packet is captured")
 	fl.Var(&f.ring, "capture-ring-bytes", "memory in which packets of one worker wait")
 	fl.BoolVar(&f.promiscuous, "promiscuous", false, "also capture packets for other hosts; needs --interface")
+	fl.BoolVar(&f.edges, "edges", true, "make rows of network and application of what is captured, each second; --edges=false makes none")
 	fl.StringVar(&f.http, "http", defaultHTTP, "address of the HTTP door; off closes it, port 0 takes any that is free")
 	fl.BoolVar(&f.insecure, "insecure", false, "permit doors on other addresses than loopback: everybody who reaches them can read all")
 	f.total = size(defaultMemory())
