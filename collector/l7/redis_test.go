@@ -235,7 +235,7 @@ func TestRedisPickUp(t *testing.T) {
 	k.client("get k\r\n") // inline
 	k.server("$1\r\nb\r\n")
 	k.want("response   > -1 ok", "session get get k > -1 ok")
-	k = newTalk(t, Options{}) // no known port
+	k = newTalk(t, Options{Protocols: []Protocol{Redis}}) // no known port
 	k.server("+OK\r\n")
 	k.client("PING\r\n")
 	if k.c.Proto != Unknown {
