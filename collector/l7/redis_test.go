@@ -235,6 +235,10 @@ func TestRedisPickUp(t *testing.T) {
 	k.client("get k\r\n") // inline
 	k.server("$1\r\nb\r\n")
 	k.want("response   > -1 ok", "session get get k > -1 ok")
+	k = newRedis(t, Options{}) // nobody knows the command
+	k.client(resp("nonsense", "a"))
+	k.server("-ERR unknown command 'nonsense', with args beginning with: 'a'\r\n")
+	k.want("session nonsense nonsense a > -1 server_error")
 	k = newTalk(t, Options{Protocols: []Protocol{Redis}}) // no known port
 	k.server("+OK\r\n")
 	k.client("PING\r\n")

@@ -393,17 +393,17 @@ func (r *Reply) event(p []byte) error {
 }
 
 // CheckCommand says whether p begins with a command: an array of strings, the first of which is the name of a command that
-// the package knows or that may be a module's. With inline, a line that begins with a known name will do. It is wire.Request
-// or not.
-func CheckCommand(p []byte, inline bool) wire.Verdict {
+// the package knows or that may be a module's (wire.Request). With hint, a line that begins with a known name will do, and any
+// other array of strings may be a command or a reply (wire.Either).
+func CheckCommand(p []byte, hint bool) wire.Verdict {
 	if len(p) == 0 {
 		return wire.Maybe
 	}
 	var c Command
-	_, left, err := ParseCommand(p, &c)
+	_, _, err := ParseCommand(p, &c)
 	switch {
 	case errors.Is(err, ErrShort):
-		if p[0] != '*' && !inline {
+		if p[0] != '*' && !hint {
 			return wire.No
 		}
 		if p[0] != '*' && len(p) > maxCommand && !Known(firstWord(p)) {
@@ -412,10 +412,10 @@ func CheckCommand(p []byte, inline bool) wire.Verdict {
 		return wire.Maybe
 	case err != nil || p[0] == '*' && c.Count == 0:
 		return wire.No
-	case p[0] != '*' && (!inline || c.Count == 0):
+	case p[0] != '*' && (!hint || c.Count == 0):
 		return wire.No
 	case c.Len == 0 || c.Len == 1 && c.Cut:
-		if left < int64(c.Count) && !isName(c.Name()) && len(c.Name()) > 0 {
+		if !hint && c.Len > 0 && len(c.Name()) > 0 && !isName(c.Name()) {
 			return wire.No
 		}
 		return wire.Maybe
@@ -423,6 +423,8 @@ func CheckCommand(p []byte, inline bool) wire.Verdict {
 		return wire.No
 	case Known(c.Args[0]) || !c.Inline && isName(c.Args[0]) && bytes.IndexByte(c.Args[0], '.') > 0:
 		return wire.Request
+	case hint && !c.Inline:
+		return wire.Either
 	}
 	return wire.No
 }
