@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -17,15 +16,18 @@ import (
 	"github.com/flowlake/flowlake/collector/capture"
 	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
 	"github.com/flowlake/flowlake/collector/flow"
-	"github.com/flowlake/flowlake/collector/packet"
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/schema"
 )
 
 // Options configure a Collector. The zero value of a field means its default.
 type Options struct {
-	// Interfaces are the names of those to capture on; default all ("any").
+	// Interfaces are the names of those to capture on, or patterns (see capture.ParseSelection); default all ("any"). When
+	// there is a pattern among them, interfaces may come and go, and are not expected to be there.
 	Interfaces []string
+	// Namespaces are the network namespaces to capture in: names or numbers of processes (see capture.OpenNamespace), Self for
+	// that of the calling thread, AllNamespaces for it and all others, those included that come later. Default Self.
+	Namespaces []string
 	// Workers is how many sockets share the traffic of an interface, each with its own thread and flow table. Default 1.
 	Workers int
 	// Exclude leaves traffic out in the kernel: one's own doors.
@@ -45,7 +47,7 @@ type Options struct {
 	Tags Tagger
 	// Flow are the flow tables' options. Where they leave these open, flows are shown to those who watch live: a first
 	// report after 1 s, ended connections and answered look-ups after 500 ms. KeyByInterface is set for the interface
-	// "any": a packet on its way through veth, bridge and network card is seen three times, as three flows.
+	// "any" and for patterns: a packet on its way through veth, bridge and network card is seen three times, as three flows.
 	Flow flow.Options
 	// QueueBytes bounds the batches that wait for the sink, by the memory they take; what does not fit is dropped and
 	// counted. A flow's report takes 400 to 600 bytes, and all open flows are reported at the same moment, each minute.
@@ -88,7 +90,11 @@ func (o *Options) ensureDefaults() {
 			*d = v
 		}
 	}
-	o.Flow.KeyByInterface = o.Flow.KeyByInterface || slices.Contains(o.Interfaces, capture.AnyInterface)
+	if len(o.Namespaces) == 0 {
+		o.Namespaces = []string{Self}
+	}
+	o.Flow.KeyByInterface = o.Flow.KeyByInterface || slices.Contains(o.Interfaces, capture.AnyInterface) ||
+		slices.ContainsFunc(o.Interfaces, capture.IsPattern)
 	live(&o.Flow.FirstReport, time.Second)
 	live(&o.Flow.Timeouts.ClosedFIN, 500*time.Millisecond)
 	live(&o.Flow.Timeouts.Answered, 500*time.Millisecond)
@@ -102,22 +108,17 @@ const refreshPlace = 10 * time.Second
 
 // Collector captures live.
 type Collector struct {
-	o       Options
-	sink    batch.Sink
-	sources []capture.Source
-	workers []*liveWorker
-	queue   *queue
+	o         Options
+	sink      batch.Sink
+	selection *capture.Selection // nil without patterns
+	queue     *queue
+
+	mu   sync.Mutex // guards what follows; a worker's lock may be taken while it is held
+	taps []*tap
+	gone seen // by taps that have ended
 
 	rows, batches                          atomic.Uint64
 	droppedQueue, droppedSink, droppedStop atomic.Uint64 // rows
-}
-
-// liveWorker is a worker that its source's goroutine and a ticker share.
-type liveWorker struct {
-	mu sync.Mutex // guards w and place
-	w  *worker
-	// place is what w's rows refer to; it is replaced in place under mu.
-	place *place
 }
 
 // New opens the interfaces: what is captured waits in the kernel for Run. Without the right to capture the error is a
@@ -128,10 +129,8 @@ func New(sink batch.Sink, opts ...func(*Options)) (*Collector, error) {
 		f(&o)
 	}
 	c := newCollector(sink, o)
-	for _, name := range c.o.Interfaces {
-		if err := c.open(name); err != nil {
-			return nil, errors.Join(err, c.close())
-		}
+	if err := c.open(); err != nil {
+		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
 }
@@ -140,43 +139,6 @@ func New(sink batch.Sink, opts ...func(*Options)) (*Collector, error) {
 func newCollector(sink batch.Sink, o Options) *Collector {
 	o.ensureDefaults()
 	return &Collector{o: o, sink: sink, queue: newQueue(o.QueueBytes)}
-}
-
-func (c *Collector) open(name string) error {
-	live, err := capture.OpenFanout(c.o.Workers, func(l *capture.LiveOptions) {
-		l.Interface, l.Exclude, l.SnapBytes, l.Promiscuous = name, c.o.Exclude, c.o.SnapBytes, c.o.Promiscuous
-		l.Blocks, l.Filter = max(c.o.RingBytes>>20, 2), c.o.Filter
-	})
-	if err != nil {
-		return err
-	}
-	for _, l := range live {
-		c.sources = append(c.sources, l)
-	}
-	for range live {
-		if err := c.addWorker(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// addWorker makes the worker of a source.
-func (c *Collector) addWorker() (err error) {
-	w := &liveWorker{place: &place{agent: c.o.Agent}}
-	if w.w, err = newWorker(c.o.Tables, w.place, c.o.Tags, c.o.Flow, c.enqueue); err != nil {
-		return err
-	}
-	c.workers = append(c.workers, w)
-	return nil
-}
-
-func (c *Collector) close() error {
-	var errs []error
-	for _, s := range c.sources {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(errs...)
 }
 
 // enqueue never waits: capture comes first.
@@ -194,16 +156,20 @@ func (c *Collector) Run(ctx context.Context) error {
 	capturing, stop := context.WithCancel(ctx)
 	defer stop()
 	var sources, ticker, sender sync.WaitGroup
-	errs := make([]error, len(c.sources))
-	for i, s := range c.sources {
+	var failed failure
+	for _, t := range c.current() {
 		sources.Add(1)
 		go func() {
 			defer sources.Done()
 			defer stop() // one that fails ends all: a collector that sees half of the traffic would mislead
-			if err := s.Run(capturing, c.workers[i].frames); err != nil && capturing.Err() == nil {
-				errs[i] = fmt.Errorf("capture: %w", err)
+			if err := t.source.Run(capturing, t.worker.frames); err != nil && capturing.Err() == nil {
+				failed.set(fmt.Errorf("capture: %w", err))
 			}
 		}()
+	}
+	if slices.Contains(c.o.Namespaces, AllNamespaces) {
+		sources.Add(1)
+		go func() { defer sources.Done(); c.roam(capturing) }()
 	}
 	// storing does not end with ctx: what was captured is stored
 	storing, giveUp := context.WithCancel(context.WithoutCancel(ctx))
@@ -215,21 +181,15 @@ func (c *Collector) Run(ctx context.Context) error {
 	sources.Wait()
 	ticker.Wait()
 	defer time.AfterFunc(c.o.StopTimeout, giveUp).Stop()
-	for _, w := range c.workers {
-		c.finish(storing, w)
+	for _, t := range c.current() {
+		c.finish(storing, t.worker)
 	}
 	c.queue.close()
 	sender.Wait()
 	if n := c.droppedStop.Load(); n > 0 {
 		c.o.Error(fmt.Errorf("stop: %d rows could not be stored within %v", n, c.o.StopTimeout))
 	}
-	return errors.Join(append(errs, c.close())...)
-}
-
-func (w *liveWorker) frames(b *capture.Batch) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.w.frames(b)
+	return errors.Join(failed.err, c.close())
 }
 
 // finish reports all flows as they are: the collector stops, not they. There are no more packets to be late for, so it
@@ -261,7 +221,8 @@ func (c *Collector) tick(ctx context.Context) {
 		case <-places.C:
 			c.refresh()
 		case now := <-seal.C:
-			for _, w := range c.workers {
+			for _, t := range c.current() {
+				w := t.worker
 				w.mu.Lock()
 				w.w.table.Tick(now.Add(-tickLag).UnixNano())
 				_ = w.w.seal() // enqueue counts what it drops
@@ -289,43 +250,6 @@ func (c *Collector) send(ctx context.Context) {
 			c.o.Error(fmt.Errorf("store %d rows of %s: %w", b.N, b.Table.Name, err))
 		}
 	}
-}
-
-// refresh looks up the host's addresses and interface names.
-func (c *Collector) refresh() {
-	local, names, err := hostPlace()
-	if err != nil {
-		c.o.Error(fmt.Errorf("look up interfaces: %w", err))
-		return
-	}
-	for _, w := range c.workers {
-		w.mu.Lock()
-		w.place.local, w.place.names = local, names
-		if w.w.edges != nil {
-			w.w.edges.moved()
-		}
-		w.mu.Unlock()
-	}
-}
-
-func hostPlace() (map[packet.Addr]bool, map[uint32]string, error) {
-	ifaces, err := net.Interfaces()
-	if err != nil {
-		return nil, nil, err
-	}
-	names := make(map[uint32]string, len(ifaces))
-	for _, i := range ifaces {
-		names[uint32(i.Index)] = i.Name
-	}
-	addrs, err := LocalAddrs()
-	if err != nil {
-		return nil, nil, err
-	}
-	local := make(map[packet.Addr]bool, len(addrs))
-	for _, a := range addrs {
-		local[packet.Addr(a.As16())] = true
-	}
-	return local, names, nil
 }
 
 // LocalAddrs are the addresses of this host, loopback included.
@@ -363,27 +287,18 @@ type Metrics struct {
 
 // Metrics is a snapshot.
 func (c *Collector) Metrics() Metrics {
-	m := Metrics{Undecoded: map[string]uint64{}, Rows: c.rows.Load(), Batches: c.batches.Load(),
+	m := Metrics{Rows: c.rows.Load(), Batches: c.batches.Load(),
 		DroppedRows: map[string]uint64{"queue_full": c.droppedQueue.Load(), "sink": c.droppedSink.Load(), "shutdown": c.droppedStop.Load()}}
 	m.QueuedBatches, m.QueuedBytes = c.queue.waiting()
-	for _, s := range c.sources {
-		sm := s.Metrics()
-		addFields(&m.Capture, &sm)
+	c.mu.Lock()
+	all := c.gone
+	for _, t := range c.taps {
+		s := t.seen()
+		addFields(&all, &s)
 	}
-	for _, w := range c.workers {
-		w.mu.Lock()
-		d, f, edges := w.w.decodes, w.w.table.Metrics(), EdgeMetrics{}
-		if w.w.edges != nil {
-			edges = w.w.edges.m
-		}
-		w.mu.Unlock()
-		m.Frames += d.frames
-		maps.Copy(m.Undecoded, map[string]uint64{
-			"truncated": m.Undecoded["truncated"] + d.truncated, "not_ip": m.Undecoded["not_ip"] + d.notIP,
-			"bad_header": m.Undecoded["bad_header"] + d.header, "other": m.Undecoded["other"] + d.other,
-		})
-		addFields(&m.Flow, &f)
-		addFields(&m.Edges, &edges)
-	}
+	c.mu.Unlock()
+	m.Capture, m.Flow, m.Edges, m.Frames = all.Capture, all.Flow, all.Edges, all.Decodes.Frames
+	m.Undecoded = map[string]uint64{"truncated": all.Decodes.Truncated, "not_ip": all.Decodes.NotIP, "bad_header": all.Decodes.Header,
+		"other": all.Decodes.Other}
 	return m
 }

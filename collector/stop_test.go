@@ -80,10 +80,11 @@ func watch(t *testing.T, sink batch.Sink, n int, opts ...func(*Options)) *watchi
 	}
 	c := newCollector(sink, o)
 	src := &source{frames: datagrams(n, time.Now().UnixNano()), handed: make(chan struct{})}
-	c.sources = append(c.sources, src)
-	if err := c.addWorker(); err != nil {
+	tap, err := c.newTap(src, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
+	c.taps = append(c.taps, tap)
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &watching{c, cancel, make(chan error, 1)}
 	go func() { w.done <- c.Run(ctx) }()
@@ -201,10 +202,12 @@ func TestMetricsWhileStopping(t *testing.T) {
 func TestMinuteReportFitsTheQueue(t *testing.T) {
 	const flows = 100_000
 	c := newCollector(nil, Options{Flow: flow.Options{FirstReport: time.Hour, Timeouts: flow.Timeouts{SingleDirection: time.Hour}}})
-	if err := c.addWorker(); err != nil {
+	tap, err := c.newTap(&source{frames: &capture.Batch{}}, nil)
+	if err != nil {
 		t.Fatal(err)
 	}
-	w := c.workers[0].w
+	c.taps = append(c.taps, tap)
+	w := tap.worker.w
 	at := time.Unix(1_700_000_000, 0)
 	if err := w.frames(datagrams(flows, at.UnixNano())); err != nil {
 		t.Fatal(err)

@@ -36,9 +36,9 @@ type worker struct {
 	decodes decodeCounts
 }
 
-// decodeCounts counts frames that were not decoded, by cause.
+// decodeCounts counts frames, and those that were not decoded, by cause.
 type decodeCounts struct {
-	frames, truncated, notIP, header, other uint64
+	Frames, Truncated, NotIP, Header, Other uint64
 }
 
 var _ flow.Handler = (*worker)(nil)
@@ -69,7 +69,7 @@ func newWorker(tables *schema.Registry, p *place, t Tagger, o flow.Options, emit
 func (w *worker) frames(b *capture.Batch) error {
 	for i := range b.Frames {
 		f := &b.Frames[i]
-		w.decodes.frames++
+		w.decodes.Frames++
 		if err := f.Decode(w.dec, &w.pkt); err != nil {
 			w.decodes.count(err)
 			continue
@@ -82,13 +82,13 @@ func (w *worker) frames(b *capture.Batch) error {
 func (c *decodeCounts) count(err error) {
 	switch {
 	case errors.Is(err, packet.ErrTruncated):
-		c.truncated++
+		c.Truncated++
 	case errors.Is(err, packet.ErrEtherType):
-		c.notIP++
+		c.NotIP++
 	case errors.Is(err, packet.ErrHeaderLength), errors.Is(err, packet.ErrIPVersion), errors.Is(err, packet.ErrTooDeep):
-		c.header++
+		c.Header++
 	default:
-		c.other++
+		c.Other++
 	}
 }
 
@@ -205,7 +205,7 @@ func Import(ctx context.Context, path string, sink batch.Sink, opts ...func(*Imp
 	}
 	m := src.Metrics()
 	stats.Packets, stats.Bytes, stats.Filtered = m.Packets, m.Bytes, m.Filtered
-	stats.Truncated, stats.NotIP, stats.BadHeader, stats.Other = w.decodes.truncated, w.decodes.notIP, w.decodes.header, w.decodes.other
+	stats.Truncated, stats.NotIP, stats.BadHeader, stats.Other = w.decodes.Truncated, w.decodes.NotIP, w.decodes.Header, w.decodes.Other
 	stats.Flow = w.table.Metrics()
 	return stats, errors.Join(err, src.Close())
 }

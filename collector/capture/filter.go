@@ -40,10 +40,14 @@ const (
 )
 
 // program assembles the filter that the kernel runs on every frame: it drops the outgoing copy of what the loopback
-// interface is about to deliver, applies the rules and cuts frames to the snap length.
-func program(o *LiveOptions) ([]bpf.RawInstruction, error) {
+// interface is about to deliver and what comes from interfaces that are not selected, applies the rules and the expression,
+// and cuts frames to the snap length.
+func program(o *LiveOptions, selected []span) ([]bpf.RawInstruction, error) {
 	var a assembler
 	a.loopback()
+	if o.Select != nil {
+		a.interfaces(selected)
+	}
 	if len(o.Exclude)+len(o.Only) > 0 {
 		a.links()
 		a.rules(o)
@@ -57,6 +61,9 @@ func program(o *LiveOptions) ([]bpf.RawInstruction, error) {
 	}
 	return a.assemble(uint32(o.SnapBytes))
 }
+
+// span is a range of interface indexes, both ends included.
+type span struct{ low, high uint32 }
 
 // dropAll is the filter of a socket that is still being set up.
 func dropAll() []bpf.RawInstruction {
@@ -74,6 +81,20 @@ func (a *assembler) loopback() {
 	a.add(bpf.LoadExtension{Num: bpf.ExtType})
 	a.when(bpf.JumpEqual, typeOutgoing, "drop")
 	a.label("links")
+}
+
+// interfaces drops frames of interfaces whose index is in none of the spans, which are sorted.
+func (a *assembler) interfaces(spans []span) {
+	a.add(bpf.LoadExtension{Num: bpf.ExtInterfaceIndex})
+	for _, s := range spans {
+		next := fmt.Sprintf("above%d", s.high)
+		a.when(bpf.JumpGreaterThan, s.high, next)
+		a.when(bpf.JumpGreaterOrEqual, s.low, "selected")
+		a.jump("drop")
+		a.label(next)
+	}
+	a.jump("drop")
+	a.label("selected")
 }
 
 // links finds the IP header: behind Ethernet with up to two VLAN tags, or where the kernel says.

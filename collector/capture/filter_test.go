@@ -160,16 +160,16 @@ func TestFilterLimits(t *testing.T) {
 	for range 50 {
 		o.Exclude = append(o.Exclude, v6)
 	}
-	if raw, err := program(&o); err != nil || len(raw) > maxFilter {
+	if raw, err := program(&o, nil); err != nil || len(raw) > maxFilter {
 		t.Errorf("50 rules: %d instructions, %v", len(raw), err)
 	}
 	for range 500 {
 		o.Exclude = append(o.Exclude, v6)
 	}
-	if _, err := program(&o); !errors.Is(err, errFilterTooLong) {
+	if _, err := program(&o, nil); !errors.Is(err, errFilterTooLong) {
 		t.Errorf("550 rules: %v", err)
 	}
-	if raw, err := program(&LiveOptions{SnapBytes: 128}); err != nil || len(raw) > 10 {
+	if raw, err := program(&LiveOptions{SnapBytes: 128}, nil); err != nil || len(raw) > 10 {
 		t.Errorf("no rules: %d instructions, %v", len(raw), err)
 	}
 }

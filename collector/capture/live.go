@@ -13,6 +13,13 @@ import (
 type LiveOptions struct {
 	// Interface is the name of the interface. "" or "any": all, also those that appear later.
 	Interface string
+	// Select captures on the interfaces of a set, which may come and go; Interface is empty then. One socket serves all of
+	// them: the kernel's filter is replaced when the set changes. The first packets of a new interface are missed, a
+	// few milliseconds. Nil: what Interface says.
+	Select *Selection
+	// Namespace is the network namespace to capture in; it may be closed when the source is open. Nil: that of the calling
+	// thread.
+	Namespace *Namespace
 	// SnapBytes is how much of each frame is captured, 64 to 262144 bytes; less costs less. Zero: 4096.
 	SnapBytes int
 	// BlockBytes is the size of a block of the kernel's ring, a multiple of 4096 and of the page size, at most 64 MiB.
@@ -24,7 +31,7 @@ type LiveOptions struct {
 	BlockTimeout time.Duration
 	// BatchFrames is the largest number of frames in a batch. Zero: 256.
 	BatchFrames int
-	// Promiscuous also captures frames for other hosts. It needs the name of an interface.
+	// Promiscuous also captures frames for other hosts. It needs Interface or Select.
 	Promiscuous bool
 	// Exclude leaves packets out that match one of the rules: one's own traffic. Empty: none.
 	Exclude []Rule
@@ -89,7 +96,9 @@ func (o *LiveOptions) setDefaults() error {
 		return fmt.Errorf("%w: %d blocks", errOption, o.Blocks)
 	case o.BlockTimeout < time.Millisecond || o.BlockTimeout > 10*time.Second:
 		return fmt.Errorf("%w: block timeout %v", errOption, o.BlockTimeout)
-	case o.Promiscuous && o.Interface == "":
+	case o.Select != nil && o.Interface != "":
+		return fmt.Errorf("%w: both the name of an interface and a selection", errOption)
+	case o.Promiscuous && o.Interface == "" && o.Select == nil:
 		return fmt.Errorf("%w: promiscuous needs the name of an interface", errOption)
 	}
 	for _, rules := range [][]Rule{o.Exclude, o.Only} {

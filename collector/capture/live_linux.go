@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -25,6 +26,10 @@ type Live struct {
 	next  int    // block to be read next; guarded by run
 	down  bool   // the interface was down when last looked at; guarded by run
 	run   sync.Mutex
+
+	links   *links   // nil without a selection; guarded by run
+	spans   []span   // of interfaces that are let through; guarded by run
+	members []uint32 // interfaces that are promiscuous because of a selection; guarded by run
 
 	closed atomic.Bool
 	batch  Batch // guarded by run
@@ -59,8 +64,20 @@ func OpenFanout(n int, opts ...func(*LiveOptions)) ([]*Live, error) {
 	if n < 1 || n > 256 {
 		return nil, fmt.Errorf("%w: fan-out of %d", errOption, n)
 	}
-	filter, err := program(&o)
-	if err != nil {
+	if o.Namespace == nil {
+		return openGroup(n, o)
+	}
+	var all []*Live
+	err := o.Namespace.Do(func() (err error) {
+		all, err = openGroup(n, o)
+		return err
+	})
+	return all, err
+}
+
+// openGroup opens the sources in the network namespace of the calling thread.
+func openGroup(n int, o LiveOptions) ([]*Live, error) {
+	if _, err := program(&o, nil); err != nil {
 		return nil, fmt.Errorf("%w: %w", errOption, err)
 	}
 	all := make([]*Live, 0, n)
@@ -71,12 +88,8 @@ func OpenFanout(n int, opts ...func(*LiveOptions)) ([]*Live, error) {
 		return nil, fmt.Errorf("capture on %s: %w", ifaceName(&o), err)
 	}
 	// Sockets of a group would each see everything until they have joined it, so they start with a filter that drops all.
-	first := filter
-	if n > 1 {
-		first = dropAll()
-	}
 	for range n {
-		l, err := openSocket(o, first)
+		l, err := openSocket(o, n > 1)
 		if err != nil {
 			return fail(err)
 		}
@@ -87,27 +100,82 @@ func OpenFanout(n int, opts ...func(*LiveOptions)) ([]*Live, error) {
 	}
 	group := 0
 	for i, l := range all {
+		var err error
 		if group, err = l.join(group, i == 0); err != nil {
 			return fail(err)
 		}
 	}
 	for _, l := range all {
-		if err := attach(l.fd, filter); err != nil {
+		if err := l.filter(); err != nil {
 			return fail(err)
 		}
 	}
 	return all, nil
 }
 
-func ifaceName(o *LiveOptions) string {
-	if o.Interface == "" {
-		return AnyInterface
+// filter attaches the program for what is selected now.
+func (l *Live) filter() error {
+	p, err := program(&l.o, l.spans)
+	if err != nil {
+		return err
 	}
-	return o.Interface
+	return attach(l.fd, p)
 }
 
-// openSocket returns a bound socket that captures what the filter lets through.
-func openSocket(o LiveOptions, filter []bpf.RawInstruction) (_ *Live, err error) {
+// choose looks which interfaces are selected, and has the kernel let them through if they are others than before.
+func (l *Live) choose() error {
+	spans, indexes := l.links.selected(l.o.Select)
+	if l.o.Promiscuous {
+		for _, i := range indexes {
+			if slices.Contains(l.members, i) {
+				continue
+			}
+			if err := promiscuous(l.fd, i); err != nil && !errors.Is(err, unix.ENODEV) { // it has just gone
+				return err
+			}
+		}
+		l.members = indexes
+	}
+	if slices.Equal(spans, l.spans) {
+		return nil
+	}
+	l.spans = spans
+	return l.filter()
+}
+
+func promiscuous(fd int, index uint32) error {
+	m := unix.PacketMreq{Ifindex: int32(index), Type: unix.PACKET_MR_PROMISC}
+	if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &m); err != nil {
+		return permission("set promiscuous", err)
+	}
+	return nil
+}
+
+// watch takes in what the kernel says about interfaces.
+func (l *Live) watch() error {
+	changed, _, err := l.links.read()
+	if err != nil || !changed {
+		return err
+	}
+	return l.choose()
+}
+
+func ifaceName(o *LiveOptions) string {
+	name := o.Interface
+	switch {
+	case o.Select != nil:
+		name = o.Select.String()
+	case name == "":
+		name = AnyInterface
+	}
+	if o.Namespace != nil {
+		name += " in " + o.Namespace.Name()
+	}
+	return name
+}
+
+// openSocket returns a bound socket that captures what the filter lets through; nothing yet if it is to be closed.
+func openSocket(o LiveOptions, closed bool) (_ *Live, err error) {
 	// With protocol 0 nothing arrives before bind, so nothing gets past the filter.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -125,19 +193,30 @@ func openSocket(o LiveOptions, filter []bpf.RawInstruction) (_ *Live, err error)
 	if err = l.mapRing(); err != nil {
 		return nil, err
 	}
-	if err = attach(fd, filter); err != nil {
-		return nil, err
-	}
 	if o.Interface != "" {
 		if l.index, err = interfaceIndex(fd, o.Interface); err != nil {
 			return nil, err
 		}
 	}
-	if o.Promiscuous {
-		m := unix.PacketMreq{Ifindex: int32(l.index), Type: unix.PACKET_MR_PROMISC}
-		if err = unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &m); err != nil {
-			return nil, permission("set promiscuous", err)
+	if o.Select != nil {
+		if l.links, err = openLinks(); err != nil {
+			return nil, err
 		}
+		if err = l.choose(); err != nil {
+			return nil, err
+		}
+	} else if o.Promiscuous {
+		if err = promiscuous(fd, uint32(l.index)); err != nil {
+			return nil, err
+		}
+	}
+	if closed {
+		err = attach(fd, dropAll())
+	} else {
+		err = l.filter()
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian16(unix.ETH_P_ALL), Ifindex: l.index}); err != nil {
 		return nil, permission("bind packet socket", err)
@@ -276,6 +355,11 @@ func (l *Live) Run(ctx context.Context, fn func(*Batch) error) error {
 		if err != nil {
 			return err
 		}
+		if l.links != nil { // wait, which looks as well, may not be called for long
+			if err := l.watch(); err != nil {
+				return fmt.Errorf("capture on %s: %w", ifaceName(&l.o), err)
+			}
+		}
 	}
 	return nil
 }
@@ -286,7 +370,11 @@ const downPoll = 250
 
 // wait returns when there may be a block, or somebody called wakeUp.
 func (l *Live) wait() error {
-	fds := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN | unix.POLLERR}, {Fd: int32(l.wake), Events: unix.POLLIN}}
+	fds := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN | unix.POLLERR}, {Fd: int32(l.wake), Events: unix.POLLIN},
+		{Fd: -1, Events: unix.POLLIN}} // a negative one is passed over
+	if l.links != nil {
+		fds[2].Fd = int32(l.links.fd)
+	}
 	timeout := -1
 	if l.down {
 		timeout = downPoll
@@ -301,6 +389,11 @@ func (l *Live) wait() error {
 	if fds[1].Revents != 0 {
 		var b [8]byte
 		_, _ = unix.Read(l.wake, b[:]) // only to reset it; the caller looks at what was the reason
+	}
+	if fds[2].Revents != 0 {
+		if err := l.watch(); err != nil {
+			return err
+		}
 	}
 	failed := fds[0].Revents&(unix.POLLERR|unix.POLLHUP|unix.POLLNVAL) != 0
 	if failed {
@@ -374,6 +467,10 @@ func (l *Live) release() error {
 	if l.ring != nil {
 		errs = append(errs, os.NewSyscallError("munmap", unix.Munmap(l.ring)))
 		l.ring = nil
+	}
+	if l.links != nil {
+		l.links.close()
+		l.links = nil
 	}
 	if l.wake >= 0 {
 		errs = append(errs, os.NewSyscallError("close", unix.Close(l.wake)))

@@ -249,7 +249,7 @@ func (v *server) collect(ctx context.Context) error {
 	quiet := &limited{every: 10 * time.Second, now: time.Now}
 	c, err := collector.New(v.pipeline.Load(), func(o *collector.Options) {
 		o.Interfaces, o.Workers, o.Promiscuous = v.f.interfaces, v.f.captureWorkers, v.f.promiscuous
-		o.Filter = v.f.filter
+		o.Filter, o.Namespaces = v.f.filter, v.f.namespaces
 		o.SnapBytes, o.RingBytes, o.Agent, o.Exclude = int(v.f.snap), int(v.f.ring), v.host, v.ownTraffic()
 		if v.f.edges {
 			o.Tags = v.catalogue
@@ -262,7 +262,7 @@ func (v *server) collect(ctx context.Context) error {
 	})
 	switch {
 	case errors.Is(err, capture.ErrPermission) && v.f.collect == "auto":
-		v.log.Warn("nothing is captured: the right CAP_NET_RAW is missing", "hint", grantHint())
+		v.log.Warn("nothing is captured: the right to is missing", "error", err, "hint", grantHint())
 		return nil
 	case errors.Is(err, capture.ErrUnsupported) && v.f.collect == "auto":
 		v.log.Warn("nothing is captured: this platform has no live capture", "error", err)
@@ -372,6 +372,9 @@ func (v *server) banner() string {
 		where := strings.Join(v.f.interfaces, ", ")
 		if slices.Contains(v.f.interfaces, capture.AnyInterface) {
 			where = "all interfaces"
+		}
+		if !slices.Equal(v.f.namespaces, []string{collector.Self}) {
+			where += " in network namespaces " + strings.Join(v.f.namespaces, ", ")
 		}
 		line("capture", "packets on %s", where)
 	case v.f.collect == "off":

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/flowlake/flowlake/collector"
 	"github.com/flowlake/flowlake/collector/capture"
 	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
 	"github.com/flowlake/flowlake/db/schema"
@@ -29,6 +30,7 @@ type serverFlags struct {
 	config, data        string
 	collect             string
 	interfaces          []string
+	namespaces          []string
 	filterText          string
 	filter              *pcapfilter.Expr // parsed; nil is none
 	captureWorkers      int
@@ -65,6 +67,7 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 		Example: `  flowlake server
   flowlake server --data /var/lib/flowlake --retention flows=7d,spans=30d --tag env=prod
   flowlake server --collect packet --interface eth0 --interface lo
+  flowlake server --interface 'eth*,!eth9' --netns all
   flowlake server --filter 'not port 22 and net 10.0.0.0/8'
   flowlake server --collect off --http 127.0.0.1:8080`,
 		Args: args(cobra.NoArgs),
@@ -86,7 +89,14 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 	fl.StringVar(&f.config, "config", "", "read settings from this YAML file")
 	fl.StringVar(&f.data, "data", s.defaultData(), "data folder; it is made if need be")
 	fl.StringVar(&f.collect, "collect", "auto", "auto captures packets if that is permitted, packet insists on it, off does not")
-	fl.StringSliceVar(&f.interfaces, "interface", []string{capture.AnyInterface}, "capture on this network interface; can be given several times")
+	fl.StringSliceVar(&f.interfaces, "interface", []string{capture.AnyInterface}, "capture on this network interface, or on those of a pattern: 'eth*', '/^en/', '!veth*'; can be given several times")
+	fl.StringSliceVar(&f.namespaces, "netns", []string{collector.Self}, "capture in this network namespace (a name of ip netns, or a process); self, or all that there are and come")
+	fl.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "interfaces" {
+			name = "interface"
+		}
+		return pflag.NormalizedName(name)
+	})
 	fl.StringVar(&f.filterText, "filter", "", "capture only packets that match this expression, as tcpdump has them, e.g. 'not port 22'")
 	fl.IntVar(&f.captureWorkers, "capture-workers", 1, "threads that share the packets of an interface")
 	fl.Var(&f.snap, "capture-snap-bytes", "how much of each packet is captured")
@@ -186,6 +196,13 @@ func (f *serverFlags) checkCollect() error {
 		return usagef("--capture-snap-bytes %v is not from 64B to 256KiB", &f.snap)
 	case f.promiscuous && slices.Contains(f.interfaces, capture.AnyInterface):
 		return usagef("--promiscuous needs --interface")
+	case len(f.namespaces) == 0 || slices.Contains(f.namespaces, ""):
+		return usagef("--netns names no network namespace")
+	}
+	if slices.ContainsFunc(f.interfaces, capture.IsPattern) {
+		if _, err := capture.ParseSelection(f.interfaces); err != nil {
+			return usagef("--interface: %w", err)
+		}
 	}
 	return nil
 }
