@@ -16,7 +16,7 @@ type brpcDriver struct {
 
 func newBRPCDriver(t *Tracker) driver { return &brpcDriver{t: t} }
 
-func (d *brpcDriver) check(_ *Conn, in *input, _ bool) shape { return shape(brpc.Check(in.p)) }
+func (d *brpcDriver) check(c *Conn, in *input, _ bool) shape { return c.rpcShape(brpc.Check(in.p)) }
 
 func (d *brpcDriver) step(c *Conn, in *input) (int, error) {
 	m := &d.msg

@@ -15,7 +15,7 @@ type dubboDriver struct {
 
 func newDubboDriver(t *Tracker) driver { return &dubboDriver{t: t} }
 
-func (d *dubboDriver) check(_ *Conn, in *input, _ bool) shape { return shape(dubbo.Check(in.p)) }
+func (d *dubboDriver) check(c *Conn, in *input, _ bool) shape { return c.rpcShape(dubbo.Check(in.p)) }
 
 func (d *dubboDriver) step(c *Conn, in *input) (int, error) {
 	m := &d.msg

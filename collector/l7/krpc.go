@@ -16,7 +16,7 @@ type krpcDriver struct {
 
 func newKRPCDriver(t *Tracker) driver { return &krpcDriver{t: t} }
 
-func (d *krpcDriver) check(_ *Conn, in *input, _ bool) shape { return shape(krpc.Check(in.p)) }
+func (d *krpcDriver) check(c *Conn, in *input, _ bool) shape { return c.rpcShape(krpc.Check(in.p)) }
 
 func (d *krpcDriver) step(c *Conn, in *input) (int, error) {
 	m := &d.msg

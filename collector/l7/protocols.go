@@ -98,7 +98,7 @@ var protocols = [numProtocols]protocol{
 	BRPC:       {name: "brpc", over: overTCP, ports: []uint16{8000, 8002}, timeout: usualTimeout, make: newBRPCDriver},
 	Tars:       {name: "tars", over: overTCP, ports: []uint16{17890, 18993}, timeout: usualTimeout, make: newTarsDriver},
 	SomeIP:     {name: "someip", over: overTCP | overUDP, ports: []uint16{30490, 30501, 30502, 30509}, timeout: usualTimeout, make: newSomeIPDriver},
-	Thrift:     {name: "thrift", over: overTCP, ports: []uint16{9090}, timeout: usualTimeout},
+	Thrift:     {name: "thrift", over: overTCP, ports: []uint16{9090}, timeout: usualTimeout, make: newThriftDriver},
 	KRPC:       {name: "krpc", over: overTCP, timeout: usualTimeout, make: newKRPCDriver},
 	FastCGI:    {name: "fastcgi", over: overTCP, ports: []uint16{9000}, timeout: usualTimeout},
 	SMTP:       {name: "smtp", over: overTCP, ports: []uint16{25, 465, 587, 2525}, timeout: usualTimeout, ordered: true},

@@ -1,9 +1,19 @@
 package l7
 
+import "github.com/flowlake/flowlake/collector/l7/wire"
+
 // What the drivers of RPC protocols have in common: their calls carry a number, and either end may call the other.
 
 // contextKeys are the fields that contextField takes, for parsers that have to look for them.
 var contextKeys = []string{"traceparent", "sw8", "sw6", "b3", "x-b3-traceid", "x-b3-spanid", "uber-trace-id", "x-request-id"}
+
+// rpcShape is what a parser makes of a message: on a connection of its own either end may send it.
+func (c *Conn) rpcShape(v wire.Verdict) shape {
+	if c.Proto != Unknown && v > wire.Maybe {
+		return shapeEither
+	}
+	return shape(v)
+}
 
 // enough says whether a message whose first want bytes are of interest can be read: they are there, or no more will come.
 func (c *Conn) enough(in *input, want int) bool {

@@ -14,7 +14,9 @@ type sofarpcDriver struct {
 
 func newSofaRPCDriver(t *Tracker) driver { return &sofarpcDriver{t: t} }
 
-func (d *sofarpcDriver) check(_ *Conn, in *input, _ bool) shape { return shape(sofarpc.Check(in.p)) }
+func (d *sofarpcDriver) check(c *Conn, in *input, _ bool) shape {
+	return c.rpcShape(sofarpc.Check(in.p))
+}
 
 func (d *sofarpcDriver) step(c *Conn, in *input) (int, error) {
 	m := &d.msg

@@ -17,24 +17,34 @@ type someipDriver struct {
 func newSomeIPDriver(t *Tracker) driver { return &someipDriver{t: t} }
 
 // check wants the messages to fill the payload, where neither the port nor the connection tells: the header alone has little
-// that other protocols could not have.
+// that other protocols could not have. Of a stream the last one may go on, if it is not too long.
 func (d *someipDriver) check(c *Conn, in *input, hint bool) shape {
-	s := shape(someip.Check(in.p))
+	s := c.rpcShape(someip.Check(in.p))
 	if s <= shapeMaybe || hint && c.over == overTCP {
 		return s
 	}
+	const long = 1 << 16
 	for at := 0; at != in.size; {
-		if at > in.size || at > len(in.p) {
+		rest := in.p[min(at, len(in.p)):]
+		_, err := someip.Parse(rest, &d.head)
+		switch {
+		case errors.Is(err, someip.ErrShort) && (c.over == overTCP || in.lost) && len(rest) > 0:
+			return s
+		case err != nil:
 			return shapeNo
 		}
-		if len(in.p)-at < 16 && len(in.p) < in.size { // the rest was not captured
-			break
-		}
-		n, err := someip.Parse(in.p[at:], &d.head)
-		if err != nil {
+		at += d.head.Size
+		switch {
+		case at <= len(in.p):
+		case in.lost && at <= in.size:
+			return s
+		case c.over == overTCP && d.head.Size <= long && in.cut:
+			return s
+		case c.over == overTCP && d.head.Size <= long:
+			return shapeMaybe
+		default:
 			return shapeNo
 		}
-		at += n
 	}
 	return s
 }

@@ -15,7 +15,7 @@ type tarsDriver struct {
 
 func newTarsDriver(t *Tracker) driver { return &tarsDriver{t: t} }
 
-func (d *tarsDriver) check(c *Conn, in *input, _ bool) shape { return shape(tars.Check(in.p)) }
+func (d *tarsDriver) check(c *Conn, in *input, _ bool) shape { return c.rpcShape(tars.Check(in.p)) }
 
 func (d *tarsDriver) step(c *Conn, in *input) (int, error) {
 	m := &d.msg
