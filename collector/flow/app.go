@@ -27,6 +27,9 @@ func (t *Table) payload(f *Flow, p *packet.Packet, dir int, seq uint32) {
 	if f.key.proto == packet.ProtoTCP {
 		t.begin(f, *c, side, p.TimeNanos, dir, seq)
 	}
+	if p.TCPFlags&packet.FlagACK != 0 {
+		(*c).Ack(side, p.Ack)
+	}
 	(*c).Payload(side, p.TimeNanos, seq, p.Payload, wire)
 }
 

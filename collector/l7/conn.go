@@ -19,6 +19,7 @@ type Conn struct {
 
 	off       bool       // nothing more is to be learned from the payloads
 	uncertain bool       // a hole may have swallowed responses
+	unseen    bool       // the end that answers has acknowledged bytes of the other that were not seen: requests, maybe
 	group     bool       // answers do not come on this connection: a request without one has not timed out
 	turn      uint8      // end = side ^ turn
 	server    uint8      // the end that answers, once Proto is known
@@ -106,6 +107,19 @@ func (c *Conn) Payload(side Side, atNanos int64, seq uint32, payload []byte, wir
 		return
 	}
 	c.segment(end, atNanos, seq, payload[:min(len(payload), wireLen)], wireLen)
+}
+
+// Ack says that the segment of side that Payload is told of next acknowledges the bytes of the other side before the number
+// ack. It is optional: where requests were not captured, it keeps their responses from being taken for those of others.
+func (c *Conn) Ack(side Side, ack uint32) {
+	end := uint8(side) ^ c.turn
+	if c.Proto == Unknown || c.over != overTCP || side > Server || end != c.server {
+		return
+	}
+	h := &c.half[end^1]
+	if d := int32(ack - h.next); h.started && d > 0 && d <= maxJump {
+		c.unseen = true
+	}
 }
 
 // Reverse tells the Conn that the caller had the direction the wrong way round and calls the sides by their right

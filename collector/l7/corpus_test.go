@@ -38,6 +38,7 @@ type captured struct {
 	seq       uint32
 	payload   []byte
 	wire      int
+	ack       uint32
 }
 
 // payloads reads the payloads of a capture of one or more connections.
@@ -80,7 +81,7 @@ func payloads(t testing.TB, file string) (all []captured) {
 			if p.Proto == transportUDP {
 				seq = 0
 			}
-			all = append(all, captured{c.n, p.Proto, c.ports, c.side, p.TimeNanos, seq, bytes.Clone(p.Payload), int(p.PayloadLen)})
+			all = append(all, captured{c.n, p.Proto, c.ports, c.side, p.TimeNanos, seq, bytes.Clone(p.Payload), int(p.PayloadLen), p.Ack})
 		}
 		return nil
 	})
@@ -109,6 +110,9 @@ func playPayloads(all []captured, o Options, reversed bool) (*recorder, Metrics)
 		side := p.side
 		if reversed && c.Proto == Unknown { // once it is known, the Conn has turned
 			side ^= 1
+		}
+		if p.transport == transportTCP {
+			c.Ack(side, p.ack)
 		}
 		c.Payload(side, p.atNanos, p.seq, p.payload, p.wire)
 	}

@@ -57,6 +57,9 @@ func (c *Conn) newPending(in *input) *pending {
 // push reports the request and makes it wait for its response; others may have to make room for it.
 func (c *Conn) push(pd *pending) {
 	c.t.m.Requests++
+	if c.first == nil {
+		c.unseen = false // what was not seen came before
+	}
 	c.wait(pd)
 	c.t.h.Request(c, pd.ex.StartNanos, true)
 }
@@ -107,8 +110,14 @@ func (c *Conn) takeOldest() *pending {
 }
 
 // settle makes up for a hole that may have swallowed responses: without pipelining, only the last request can still be
-// open.
+// open. When requests were not seen either, not even that is sure.
 func (c *Conn) settle() {
+	if c.unseen {
+		for c.unseen, c.uncertain, c.owed = false, false, 0; c.first != nil; {
+			c.t.m.LostPairing++
+			c.giveUp(c.first)
+		}
+	}
 	if !c.uncertain {
 		return
 	}
