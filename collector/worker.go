@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"time"
 
 	"github.com/flowlake/flowlake/collector/capture"
 	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
@@ -148,6 +150,8 @@ type ImportOptions struct {
 	Flow flow.Options
 	// Filter leaves packets out that it does not match; default none.
 	Filter *pcapfilter.Expr
+	// Speed is how fast the packets are taken in, 1 as fast as they once came; the rows are the same. Zero: as fast as can be.
+	Speed float64
 	// Progress, if not nil, is called now and then with the bytes read so far and the size of the file.
 	Progress func(read, total int64)
 }
@@ -167,6 +171,15 @@ type ImportStats struct {
 // depend on the file alone. When reading fails in the middle, the rows of what was read are written all the same, and the
 // error says where it ended.
 func Import(ctx context.Context, path string, sink batch.Sink, opts ...func(*ImportOptions)) (ImportStats, error) {
+	return importFrom(ctx, func(o func(*capture.FileOptions)) (*capture.File, error) { return capture.OpenFile(path, o) }, sink, opts)
+}
+
+// ImportFrom is Import of a capture that comes from a reader.
+func ImportFrom(ctx context.Context, r io.Reader, sink batch.Sink, opts ...func(*ImportOptions)) (ImportStats, error) {
+	return importFrom(ctx, func(o func(*capture.FileOptions)) (*capture.File, error) { return capture.NewReader(r, o) }, sink, opts)
+}
+
+func importFrom(ctx context.Context, open func(func(*capture.FileOptions)) (*capture.File, error), sink batch.Sink, opts []func(*ImportOptions)) (ImportStats, error) {
 	var o ImportOptions
 	for _, f := range opts {
 		f(&o)
@@ -174,7 +187,7 @@ func Import(ctx context.Context, path string, sink batch.Sink, opts ...func(*Imp
 	if o.Tables == nil {
 		o.Tables = schema.Builtin()
 	}
-	src, err := capture.OpenFile(path, func(f *capture.FileOptions) { f.Progress, f.Filter = o.Progress, o.Filter })
+	src, err := open(func(f *capture.FileOptions) { f.Progress, f.Filter = o.Progress, o.Filter })
 	if err != nil {
 		return ImportStats{}, err
 	}
@@ -196,7 +209,12 @@ func Import(ctx context.Context, path string, sink batch.Sink, opts ...func(*Imp
 	if err != nil {
 		return stats, errors.Join(err, src.Close())
 	}
-	err = src.Run(ctx, w.frames)
+	frames := w.frames
+	if o.Speed > 0 {
+		p := &pacer{w: w, speed: o.Speed, began: time.Now(), sealed: time.Now()}
+		frames = func(b *capture.Batch) error { return p.frames(ctx, b) }
+	}
+	err = src.Run(ctx, frames)
 	if w.err == nil { // the rows of what could be read are worth keeping, whatever ended the reading
 		w.table.Flush(0) // at the newest packet time there was
 		if serr := w.seal(); serr != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,9 +30,36 @@ func newImport(s *Streams) *cobra.Command {
 	return cmd
 }
 
+// stdin is the name of standard input on the command line.
+const stdin = "-"
+
+// parseSpeed reads max, 1x, 10x, 0.5x; 0 is as fast as can be.
+func parseSpeed(text string) (float64, error) {
+	if text == "max" {
+		return 0, nil
+	}
+	v, err := strconv.ParseFloat(strings.TrimSuffix(text, "x"), 64)
+	if err != nil || !(v >= 1e-3 && v <= 1e6) {
+		return 0, usagef("--speed %q is not max or a factor such as 1x or 10x", text)
+	}
+	return v, nil
+}
+
+// interruptibleReader reads r until ctx ends, also while r waits for somebody to write. What waits for r then ends with the
+// process.
+func interruptibleReader(ctx context.Context, r io.Reader) io.Reader {
+	pr, pw := io.Pipe()
+	go func() {
+		_, err := io.Copy(pw, r)
+		pw.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { pw.CloseWithError(ctx.Err()) })
+	return pr
+}
+
 type importFlags struct {
 	data, server, agent string
-	filter              string
+	filter, speed       string
 	quiet, edges        bool
 }
 
@@ -39,11 +68,12 @@ func newImportPcap(s *Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pcap FILE...",
 		Short: "Make flows, spans and edges of pcap and pcapng files",
-		Long: `Read capture files (pcap and pcapng, also compressed with gzip) and store the flows and requests in them, and what they add up to each second. All runs on the packets'
+		Long: `Read capture files (pcap and pcapng, also compressed with gzip; - is standard input) and store the flows and requests in them, and what they add up to each second. All runs on the packets'
 own time, so the rows depend on the files alone. A file that ends early or is damaged gives the rows up to there; the others are
 imported all the same, and the exit code is 1. The folder must not be open elsewhere: stop the server, or use another one.`,
 		Example: `  flowlake import pcap trace.pcap --data DIR
   flowlake import pcap day/*.pcapng.gz --data DIR && flowlake sql --data DIR
+  tcpdump -w - -c 1000 | flowlake import pcap - --data DIR
   flowlake import pcap trace.pcap --filter 'tcp port 80 or udp port 53' --data DIR`,
 		Args: atLeastOne("capture files"),
 		RunE: func(cmd *cobra.Command, files []string) error { return f.run(cmd, s, files) },
@@ -54,6 +84,7 @@ imported all the same, and the exit code is 1. The folder must not be open elsew
 	fl.StringVar(&f.agent, "agent", "", "what goes into the column agent of the rows")
 	fl.StringVar(&f.filter, "filter", "", "only packets that match this expression, as tcpdump has them")
 	fl.BoolVar(&f.edges, "edges", true, "make rows of network and application too; --edges=false makes none")
+	fl.StringVar(&f.speed, "speed", "max", "how fast packets are taken in: max, 1x as they once came, 10x ten times as fast; the rows are the same")
 	fl.BoolVarP(&f.quiet, "quiet", "q", false, "no progress and no summary")
 	return cmd
 }
@@ -64,6 +95,13 @@ func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err e
 	}
 	if f.data == "" {
 		return usagef("--data names no folder")
+	}
+	speed, err := parseSpeed(f.speed)
+	if err != nil {
+		return err
+	}
+	if i := slices.Index(files, stdin); i >= 0 && slices.Contains(files[i+1:], stdin) {
+		return usagef("standard input can be read once only")
 	}
 	ctx, stop := s.interruptible(cmd.Context())
 	defer stop()
@@ -80,7 +118,7 @@ func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err e
 	}
 	tags := enrich.New()
 	p := ingest.New(d, func(o *ingest.Options) { o.Enricher = tags })
-	im := &importer{sink: p, tags: tags, s: s, o: f, filter: filter, start: time.Now()}
+	im := &importer{sink: p, tags: tags, s: s, o: f, filter: filter, speed: speed, start: time.Now()}
 	failed := im.all(ctx, files)
 	err = errors.Join(p.Close(context.WithoutCancel(ctx)), d.Close())
 	if err != nil {
@@ -105,6 +143,9 @@ func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err e
 func someExist(files []string) error {
 	var errs []error
 	for _, name := range files {
+		if name == stdin {
+			return nil
+		}
 		_, err := os.Stat(name)
 		if err == nil {
 			return nil
@@ -121,6 +162,7 @@ type importer struct {
 	s      *Streams
 	o      *importFlags
 	filter *pcapfilter.Expr
+	speed  float64 // 0: as fast as can be
 	start  time.Time
 	total  collector.ImportStats
 }
@@ -138,9 +180,18 @@ func (im *importer) all(ctx context.Context, files []string) (failed []error) {
 }
 
 func (im *importer) file(ctx context.Context, name string, n, of int) error {
+	read := func(opts ...func(*collector.ImportOptions)) (collector.ImportStats, error) {
+		return collector.Import(ctx, name, im.sink, opts...)
+	}
+	if name == stdin {
+		name = "standard input"
+		read = func(opts ...func(*collector.ImportOptions)) (collector.ImportStats, error) {
+			return collector.ImportFrom(ctx, interruptibleReader(ctx, im.s.In), im.sink, opts...)
+		}
+	}
 	p := &progress{w: im.s.Err, width: terminalWidth(im.s.Err), name: fmt.Sprintf("%s (%d of %d)", name, n, of), now: time.Now, began: time.Now()}
-	st, err := collector.Import(ctx, name, im.sink, func(o *collector.ImportOptions) {
-		o.Agent, o.Filter = im.o.agent, im.filter
+	st, err := read(func(o *collector.ImportOptions) {
+		o.Agent, o.Filter, o.Speed = im.o.agent, im.filter, im.speed
 		if im.o.edges {
 			o.Tags = im.tags
 		}
