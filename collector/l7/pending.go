@@ -16,6 +16,7 @@ type pending struct {
 	method   method
 	chunked  bool
 	begun    bool // its response has begun: it is not unanswered any more
+	silent   bool // no response is one, too: it does not time out
 }
 
 // method tells the methods whose response has no body of its own.
@@ -155,10 +156,10 @@ func (c *Conn) giveUp(pd *pending) {
 	c.t.putPending(pd)
 }
 
-// expire reports pd as a request that was not answered in time; where the answer comes on another connection (multicast) as
-// one nobody knows the end of.
+// expire reports pd as a request that was not answered in time; where the answer comes on another connection (multicast) or
+// may be silence, as one nobody knows the end of.
 func (c *Conn) expire(pd *pending, atNanos int64) {
-	if c.group || pd.begun {
+	if c.group || pd.begun || pd.silent {
 		c.giveUp(pd)
 		return
 	}

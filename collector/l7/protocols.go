@@ -84,7 +84,7 @@ var protocols = [numProtocols]protocol{
 	PostgreSQL: {name: "postgresql", over: overTCP, ports: []uint16{5432, 6432}, timeout: usualTimeout, ordered: true},
 	MongoDB:    {name: "mongodb", over: overTCP, ports: []uint16{27017, 27018, 27019}, timeout: usualTimeout},
 	Redis:      {name: "redis", over: overTCP, ports: []uint16{6379, 6380, 26379}, timeout: usualTimeout, ordered: true, make: newRedisDriver},
-	Memcached:  {name: "memcached", over: overTCP, ports: []uint16{11211}, timeout: usualTimeout, ordered: true},
+	Memcached:  {name: "memcached", over: overTCP, ports: []uint16{11211}, timeout: usualTimeout, ordered: true, make: newMemcachedDriver},
 	Kafka:      {name: "kafka", over: overTCP, ports: []uint16{9092, 9093, 19092}, timeout: usualTimeout},
 	MQTT:       {name: "mqtt", over: overTCP, ports: []uint16{1883}, timeout: usualTimeout},
 	AMQP:       {name: "amqp", over: overTCP, ports: []uint16{5672}, timeout: usualTimeout},
