@@ -107,8 +107,8 @@ func playPayloads(all []captured, o Options, reversed bool) (*recorder, Metrics)
 			conns[p.conn] = c
 			order = append(order, c)
 		}
-		side := p.side
-		if reversed && c.Proto == Unknown { // once it is known, the Conn has turned
+		side := p.side ^ Side(c.turn) // once the server is known to be the other end, the Conn has turned
+		if reversed {
 			side ^= 1
 		}
 		if p.transport == transportTCP {

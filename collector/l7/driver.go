@@ -228,6 +228,7 @@ func (c *Conn) infer(end int, in *input) shape {
 			s := c.t.drivers[p].check(c, in, hint)
 			if s > shapeMaybe {
 				c.identify(p, c.answering(end, s))
+				c.dropBuffer(&c.half[end^1]) // what came before and is no message yet would hide those that come
 				return s
 			}
 			best = max(best, s)
