@@ -20,10 +20,10 @@ const (
 var verbs = map[string]search{
 	"SELECT": searchFrom, "DELETE": searchFrom, "WITH": searchWith, "INSERT": searchName, "REPLACE": searchName,
 	"MERGE": searchName, "UPSERT": searchName, "UPDATE": searchName, "TRUNCATE": searchName, "CALL": searchName, "COPY": searchName,
-	"DESC": searchName, "DESCRIBE": searchName, "TABLE": searchName, "HANDLER": searchName, "REFRESH": searchKind, "RENAME": searchKind,
+	"DESC": searchName, "USE": searchName, "DESCRIBE": searchName, "TABLE": searchName, "HANDLER": searchName, "REFRESH": searchKind, "RENAME": searchKind,
 	"CREATE": searchKind, "DROP": searchKind, "ALTER": searchKind, "LOCK": searchKind, "LOAD": searchLoad,
 
-	"SET": searchNone, "SHOW": searchNone, "USE": searchNone, "EXPLAIN": searchNone, "EXECUTE": searchNone, "PREPARE": searchNone,
+	"SET": searchNone, "SHOW": searchNone, "EXPLAIN": searchNone, "EXECUTE": searchNone, "PREPARE": searchNone,
 	"DEALLOCATE": searchNone, "BEGIN": searchNone, "START": searchNone, "STOP": searchNone, "COMMIT": searchNone, "ROLLBACK": searchNone,
 	"SAVEPOINT": searchNone, "RELEASE": searchNone, "ABORT": searchNone, "END": searchNone, "UNLOCK": searchNone,
 	"GRANT": searchNone, "REVOKE": searchNone, "ANALYZE": searchNone, "ANALYSE": searchNone, "OPTIMIZE": searchNone, "CHECK": searchNone,

@@ -24,6 +24,8 @@ type Statement struct {
 	// Text is the statement with ? for each literal and placeholder, one space where white space or comments were, lists
 	// of literals behind IN and all rows behind VALUES shortened to the first.
 	Text []byte
+	// Secret says that the statement has to do with passwords: it is not to be shown but as Text.
+	Secret bool
 
 	comments comments
 	spot     spotter
@@ -31,7 +33,7 @@ type Statement struct {
 
 // Parse reads a statement. Text is cut at limit bytes; with limit 0 it is not written. The results refer to sql and to s.
 func (s *Statement) Parse(sql []byte, d Dialect, limit int) {
-	s.comments.n = 0
+	s.comments.n, s.Secret = 0, false
 	s.spot.reset(s.Table[:0])
 	w := writer{l: lexer{sql: sql, dialect: d, comments: &s.comments}, out: s.Text[:0], limit: limit}
 	for {
@@ -39,7 +41,11 @@ func (s *Statement) Parse(sql []byte, d Dialect, limit int) {
 		if tok.kind == kindEnd {
 			break
 		}
-		s.spot.see(sql[tok.start:tok.end], tok.kind)
+		text := sql[tok.start:tok.end]
+		if tok.kind == kindWord && (len(text) == 8 && equalFold(text, "PASSWORD") || len(text) == 10 && equalFold(text, "IDENTIFIED")) {
+			s.Secret = true
+		}
+		s.spot.see(text, tok.kind)
 		if len(w.out) < limit {
 			w.write(tok)
 		}

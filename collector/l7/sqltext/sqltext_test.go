@@ -89,7 +89,7 @@ func TestEndpoint(t *testing.T) {
 		{MySQL, "load data local infile '/x' into table t fields terminated by ','", "LOAD t"},
 		{MySQL, "lock tables t write", "LOCK t"},
 		{MySQL, "set @@SQL_SELECT_LIMIT=60001", "SET"},
-		{MySQL, "use `test`", "USE"},
+		{MySQL, "use `test`", "USE test"},
 		{MySQL, "rollback", "ROLLBACK"},
 		{MySQL, "/* app */ /*!40000 alter table `t` disable keys */", "ALTER t"},
 		{MySQL, "hello world", ""},
@@ -166,6 +166,18 @@ func TestMasked(t *testing.T) {
 	} {
 		if got := string(AppendMasked(nil, []byte(c.text), c.quote)); got != c.want {
 			t.Errorf("%q: %q, want %q", c.text, got, c.want)
+		}
+	}
+}
+
+func TestSecret(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"create user u identified by 'x'": true, "ALTER ROLE r PASSWORD 'x'": true, "set password = 'x'": true,
+		"select 'password'": false, "select passwords from t": false,
+	} {
+		var s Statement
+		if s.Parse([]byte(sql), PostgreSQL, 0); s.Secret != want {
+			t.Errorf("%q: %v", sql, s.Secret)
 		}
 	}
 }
