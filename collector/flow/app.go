@@ -33,6 +33,15 @@ func (t *Table) payload(f *Flow, p *packet.Packet, dir int, seq uint32) {
 	(*c).Payload(side, p.TimeNanos, seq, p.Payload, wire)
 }
 
+// echo hands the message p of an echo flow, sent by side dir, to the flow's connection.
+func (t *Table) echo(f *Flow, p *packet.Packet, dir int) {
+	const header = 8
+	t.icmp = p.AppendEcho(t.icmp[:0])
+	q := *p
+	q.Payload, q.PayloadLen = t.icmp, p.PayloadLen+header
+	t.payload(f, &q, dir, 0)
+}
+
 // maxEarly is how far behind the start of a stream its first segment to be seen may lie, in bytes, for what is missing to
 // be waited for.
 const maxEarly = 1 << 16
@@ -102,6 +111,9 @@ func (h *l7Handler) Identified(c *l7.Conn, proto l7.Protocol, server l7.Side) {
 		t.turn(f)
 	}
 	f.score = max(f.score, scoreL7)
+	if f.key.proto != packet.ProtoTCP && f.key.proto != packet.ProtoUDP { // the id of an echo is no service
+		return
+	}
 	sa, sp := f.Server()
 	ca, cp := f.Client()
 	t.services.certain(service{sa, sp}, service{ca, cp}, scoreL7)

@@ -365,3 +365,35 @@ func TestReportTellsWhatWaits(t *testing.T) {
 		t.Errorf("%+v, %+v", m, r.exchanges)
 	}
 }
+
+// TestPings: an echo is a request, of a host to itself too; the id of the run tells them apart, the number within it pairs.
+func TestPings(t *testing.T) {
+	for _, itself := range []bool{false, true} {
+		k := newTalk()
+		echo := func(dir int, at int64, n uint32, kind uint16) {
+			p := k.add(dir, at, 0, n, 0, 56)
+			p.Proto, p.SrcPort, p.DstPort = packet.ProtoICMP, kind<<8, 77
+			p.Payload = bytes.Repeat([]byte{'x'}, 56)
+			if itself {
+				p.Src, p.Dst = k.client, k.client
+			}
+		}
+		echo(0, 0, 1, icmpEcho)
+		echo(0, ms, 2, icmpEcho)
+		echo(1, 3*ms, 2, icmpEchoReply)
+		echo(1, 5*ms, 1, icmpEchoReply)
+		echo(0, second, 3, icmpEcho)
+		r, table := run(Options{}, k.packets)
+		g := last(t, r)
+		if g.L7Protocol != l7.Ping || g.L7Requests != 3 || g.L7Responses != 2 || g.L7Timeouts != 0 || g.RRT != (Delays{7000, 2, 5000}) || g.SRT != (Delays{7000, 2, 5000}) ||
+			g.ServerPort != 0 || g.PacketsTx != 3 || g.PacketsRx != 2 {
+			t.Errorf("itself %v: %+v", itself, g)
+		}
+		if len(r.exchanges) != 3 || r.exchanges[0].RequestID != 2 || r.exchanges[0].RequestBytes != 64 || r.exchanges[2].Kind != l7.KindRequest {
+			t.Errorf("itself %v: %+v", itself, r.exchanges)
+		}
+		if m := table.Metrics(); m.L7.Conns != 0 || m.L7.GapBytes != 0 || m.L7.Unpaired != 0 {
+			t.Errorf("itself %v: %+v", itself, m.L7)
+		}
+	}
+}

@@ -71,8 +71,13 @@ func keyOf(p *packet.Packet) (k flowKey, srcIsLo bool) {
 	} else {
 		k.lo, k.hi, k.loPort, k.hiPort = p.Dst, p.Src, dp, sp
 	}
-	if (p.Proto == packet.ProtoICMP || p.Proto == packet.ProtoICMPv6) && echoOf(p) == echoNone {
-		k.hiPort = ^k.loPort // a type and code is not the id of an echo
+	if p.Proto == packet.ProtoICMP || p.Proto == packet.ProtoICMPv6 {
+		switch echoOf(p) {
+		case echoNone:
+			k.hiPort = ^k.loPort // a type and code is not the id of an echo
+		case echoReply:
+			srcIsLo = srcIsLo && c != 0 // a host that asks itself
+		}
 	}
 	return k, srcIsLo
 }

@@ -48,6 +48,7 @@ type Table struct {
 	services  serviceTable
 	fragments *lru[fragmentKey, fragment]
 	tracker   *l7.Tracker
+	icmp      []byte // scratch space for an echo's message
 
 	rep     Report
 	pending []pending // scratch of timers and reports
@@ -342,6 +343,9 @@ func (t *Table) other(f *Flow, p *packet.Packet, dir int) {
 	switch e := echoOf(p); {
 	case e == echoRequest && dir == 0, e == echoReply && dir == 1:
 		t.verdict(f.perf.echo(&t.ranges, p, dir))
+		if t.tracker != nil {
+			t.echo(f, p, dir)
+		}
 	}
 }
 

@@ -67,7 +67,22 @@ func payloads(t testing.TB, file string) (all []captured) {
 	err = src.Run(t.Context(), func(b *capture.Batch) error {
 		for i := range b.Frames {
 			var p packet.Packet
-			if b.Frames[i].Decode(&d, &p) != nil || len(p.Payload) == 0 || p.Proto != transportTCP && p.Proto != transportUDP {
+			if b.Frames[i].Decode(&d, &p) != nil {
+				continue
+			}
+			isReply := false // of a host that asks itself, which addresses do not tell
+			switch p.Proto {
+			case transportTCP, transportUDP:
+			case transportICMP, transportICMPv6:
+				const echoReply, echoReply6 = 0, 129
+				kind := p.SrcPort >> 8
+				isReply = p.Src == p.Dst && (kind == echoReply || kind == echoReply6)
+				p.Payload, p.PayloadLen = p.AppendEcho(nil), p.PayloadLen+8
+				p.SrcPort = p.DstPort // the id
+			default:
+				continue
+			}
+			if len(p.Payload) == 0 {
 				continue
 			}
 			from, to := end{p.Src, p.SrcPort}, end{p.Dst, p.DstPort}
@@ -77,8 +92,13 @@ func payloads(t testing.TB, file string) (all []captured) {
 				conns[key{p.Proto, from, to}] = c
 				conns[key{p.Proto, to, from}] = connection{c.n, Server, c.ports}
 			}
+			if p.Src == p.Dst && p.Proto != transportTCP && p.Proto != transportUDP {
+				if c.side = Client; isReply {
+					c.side = Server
+				}
+			}
 			seq := p.Seq
-			if p.Proto == transportUDP {
+			if p.Proto != transportTCP {
 				seq = 0
 			}
 			all = append(all, captured{c.n, p.Proto, c.ports, c.side, p.TimeNanos, seq, bytes.Clone(p.Payload), int(p.PayloadLen), p.Ack})

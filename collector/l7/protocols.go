@@ -103,9 +103,9 @@ var protocols = [numProtocols]protocol{
 	FastCGI:    {name: "fastcgi", over: overTCP, ports: []uint16{9000}, timeout: usualTimeout},
 	SMTP:       {name: "smtp", over: overTCP, ports: []uint16{25, 465, 587, 2525}, timeout: usualTimeout, ordered: true},
 	LDAP:       {name: "ldap", over: overTCP, ports: []uint16{389, 3268}, timeout: usualTimeout},
-	NTP:        {name: "ntp", over: overUDP, ports: []uint16{123}, timeout: shortTimeout},
-	DHCP:       {name: "dhcp", over: overUDP, ports: []uint16{67, 68, 546, 547}, timeout: shortTimeout},
-	Ping:       {name: "ping", over: overICMP, timeout: shortTimeout},
+	NTP:        {name: "ntp", over: overUDP, ports: []uint16{123}, timeout: shortTimeout, make: newNTPDriver},
+	DHCP:       {name: "dhcp", over: overUDP, ports: []uint16{67, 68, 546, 547}, timeout: shortTimeout, make: newDHCPDriver},
+	Ping:       {name: "ping", over: overICMP, timeout: shortTimeout, make: newPingDriver},
 }
 
 // String is the word stored in l7_protocol; "" for Unknown.

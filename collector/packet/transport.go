@@ -118,3 +118,13 @@ func (p *Packet) icmp(b []byte, wire int) error {
 	p.PayloadLen, p.Payload = uint32(wire-icmpHeader), b[icmpHeader:]
 	return nil
 }
+
+// AppendEcho appends the message of an ICMP echo or its reply, as far as it was captured: the header, without its checksum,
+// and the payload.
+func (p *Packet) AppendEcho(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint16(dst, p.SrcPort)
+	dst = binary.BigEndian.AppendUint16(dst, 0)
+	dst = binary.BigEndian.AppendUint16(dst, p.DstPort)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(p.Seq))
+	return append(dst, p.Payload...)
+}
