@@ -81,7 +81,7 @@ func parse(args []string, out io.Writer) (options, error) {
 	flags.IntVar(&o.rate, "rate", 0, "of ingest: `rows` offered per second; 0 means as many as are taken")
 	flags.IntVar(&o.seconds, "seconds", 0, "of ingest: how many `seconds` of flows are written at full speed, whatever --rows says")
 	flags.StringVar(&o.out, "out", "", "a `file` for the results in words (Markdown), besides what is printed")
-	flags.StringVar(&peers, "peers", strings.Join(peer.Names(), ","), "the other `systems`, by comma; empty or none for none")
+	flags.StringVar(&peers, "peers", strings.Join(append(peer.Names(), packetPeers...), ","), "the other `systems`, by comma; empty or none for none")
 	flags.StringVar(&o.data, "data", "", "`folder` for the files, which are left there; default a temporary one")
 	flags.Uint64Var(&o.seed, "seed", 1, "chooses the rows: equal seeds give equal rows")
 	flags.BoolVar(&o.commit, "commit", false, "print the commit that results are marked with and do nothing")
@@ -129,8 +129,9 @@ func parse(args []string, out io.Writer) (options, error) {
 		if name = strings.TrimSpace(name); name == "" || name == "none" {
 			continue
 		}
-		if !slices.Contains(peer.Names(), name) {
-			return o, fmt.Errorf("%w: there is no peer %q; there are %s", errUsage, name, strings.Join(peer.Names(), ", "))
+		names := append(peer.Names(), packetPeers...)
+		if !slices.Contains(names, name) {
+			return o, fmt.Errorf("%w: there is no peer %q; there are %s", errUsage, name, strings.Join(names, ", "))
 		}
 		o.peers = append(o.peers, name)
 	}

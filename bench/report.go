@@ -37,6 +37,9 @@ type system struct {
 	Disk     int64   `json:"disk_bytes,omitempty"`
 	P50      float64 `json:"p50_ms,omitempty"`
 	P99      float64 `json:"p99_ms,omitempty"`
+	// of packets
+	BytesPerFlow float64 `json:"bytes_per_flow,omitempty"`
+	GCShare      float64 `json:"gc_share,omitempty"`
 }
 
 // measured is the entry of a process's outcome. Times of several processes are merged before.
@@ -78,6 +81,8 @@ func (s system) figure(kind string) (v float64, more bool) {
 	switch kind {
 	case "ingest", "scan":
 		return s.RowsPerS, true
+	case workload.PhasePackets:
+		return s.RowsPerS, true
 	case atRate:
 		return s.CPU / float64(max(1, s.Rows)), false
 	case "size":
@@ -89,6 +94,9 @@ func (s system) figure(kind string) (v float64, more bool) {
 // ratio is ours over the best of the peers; 0 without one.
 func ratio(kind string, systems map[string]system, peers []string) float64 {
 	ours, more := systems[ourName].figure(kind)
+	if kind == workload.PhasePackets { // the peers read the file
+		ours, more = systems[ourName+".file"].figure(kind)
+	}
 	var best float64
 	for _, name := range peers {
 		s, ok := systems[name]

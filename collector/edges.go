@@ -11,6 +11,7 @@ import (
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/enc"
 	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/db/tags"
 )
 
 // Edges: what the flows and requests between two tag sets did in each second, as rows of network_1s and application_1s.
@@ -27,10 +28,16 @@ type Tagger interface {
 
 // Bounds of what is added up at once. Past them the rows leave early, and the second gets further ones.
 const (
-	maxEdges     = 1 << 14 // of either table; 10 MiB
+	maxEdges     = 1 << 16 // of either table; 32 MiB
 	maxSamples   = 1 << 18 // of delays, for sketches; 2 MiB of either kind
-	maxAddresses = 1 << 16 // whose tag sets are remembered; 4 MiB without the sets
+	maxAddresses = 1 << 16 // whose tag sets are remembered; 4 MiB
+	maxSets      = 1 << 17 // tag sets
+	// maxEarly rows of either table leave early in a second at most: edges that are new then count as others.
+	maxEarly = maxEdges
 )
+
+// others is the tag set, on both sides, of all edges for which there was no room.
+var others = tags.AppendSet(nil, tags.Tag{Key: "other", Value: "true"})
 
 // edgeKey is one edge in one second.
 type edgeKey struct {
@@ -81,12 +88,15 @@ type edges struct {
 
 	addrs    map[packet.Addr]endpoint
 	numbers  map[string]uint32 // of tag sets
-	sets     [][]byte
-	version  uint64      // of tags
-	addr     packet.Addr // scratch
+	sets     [][]byte          // the first is others
+	version  uint64            // of tags
+	addr     packet.Addr       // scratch
 	scratch  []byte
 	counts   []enc.KeyCount
 	sketches []byte
+
+	// earlyNetwork and earlyApplication are the rows that have left early since the last second
+	earlyNetwork, earlyApplication int
 
 	networks     map[edgeKey]uint32
 	network      []networkEdge
@@ -112,6 +122,8 @@ type EdgeMetrics struct {
 	NetworkRows, ApplicationRows uint64
 	// EarlyRows of them left before their second was over, because there were too many edges at once.
 	EarlyRows uint64
+	// Others is how many times something counted as the edge of all others, because too many rows had left early.
+	Others uint64
 }
 
 var _ flow.SecondHandler = (*edges)(nil)
@@ -125,7 +137,7 @@ func newEdges(tables *schema.Registry, p *place, t Tagger, full func(*batch.Buil
 	if !ok {
 		return nil, fmt.Errorf("collect: %w: application_1s", schema.ErrUnknownTable)
 	}
-	return &edges{place: p, tags: t, full: full,
+	return &edges{place: p, tags: t, full: full, sets: [][]byte{others},
 		addrs: map[packet.Addr]endpoint{}, numbers: map[string]uint32{}, version: t.Version(),
 		networks: map[edgeKey]uint32{}, applications: map[applicationKey]uint32{},
 		networkRows: newEdgeRows(network, networkInts), applicationRows: newEdgeRows(application, applicationInts),
@@ -154,7 +166,8 @@ func (e *edges) Ended(f *flow.Flow, atNanos int64, c flow.CloseType) {
 // SecondsOver implements flow.SecondHandler.
 func (e *edges) SecondsOver(int64) {
 	e.flush()
-	if v := e.tags.Version(); v != e.version || len(e.addrs) > maxAddresses/2 {
+	e.earlyNetwork, e.earlyApplication = 0, 0
+	if v := e.tags.Version(); v != e.version || len(e.sets) > maxSets/2 {
 		e.version = v
 		e.forget()
 	}
@@ -163,15 +176,7 @@ func (e *edges) SecondsOver(int64) {
 // exchange adds a request, in the second of its start.
 func (e *edges) exchange(f *flow.Flow, x *l7.Exchange) {
 	k := applicationKey{edgeKey: e.exchangeKey(f, x), l7: x.Protocol, endpoint: x.Endpoint}
-	i, ok := e.applications[k]
-	if !ok {
-		if len(e.application) == maxEdges {
-			e.early()
-		}
-		i = uint32(len(e.application))
-		e.applications[k] = i
-		e.application = append(e.application, applicationEdge{key: k})
-	}
+	i := e.applicationOf(k)
 	a := &e.application[i]
 	if x.Kind != l7.KindResponse {
 		a.requests++
@@ -217,10 +222,6 @@ func (e *edges) exchangeKey(f *flow.Flow, x *l7.Exchange) edgeKey {
 }
 
 func (e *edges) key(client, server packet.Addr, port uint16, proto uint8, atNanos int64) edgeKey {
-	if len(e.addrs) >= maxAddresses {
-		e.early()
-		e.forget()
-	}
 	c, s := e.endpoint(client), e.endpoint(server)
 	return edgeKey{sec: atNanos / 1e9, client: c.set, server: s.set, port: port, proto: proto, point: pointOf(c.local, s.local)}
 }
@@ -231,8 +232,14 @@ func (e *edges) networkOf(k edgeKey) uint32 {
 	if ok {
 		return i
 	}
-	if len(e.network) == maxEdges {
+	if len(e.network) >= maxEdges && e.earlyNetwork < maxEarly {
 		e.early()
+	}
+	if len(e.network) >= maxEdges {
+		k = e.other(k)
+		if i, ok = e.networks[k]; ok {
+			return i
+		}
 	}
 	i = uint32(len(e.network))
 	e.networks[k] = i
@@ -240,23 +247,63 @@ func (e *edges) networkOf(k edgeKey) uint32 {
 	return i
 }
 
+// applicationOf is the index of the requests of k.
+func (e *edges) applicationOf(k applicationKey) uint32 {
+	i, ok := e.applications[k]
+	if ok {
+		return i
+	}
+	if len(e.application) >= maxEdges && e.earlyApplication < maxEarly {
+		e.early()
+	}
+	if len(e.application) >= maxEdges {
+		k.edgeKey, k.endpoint = e.other(k.edgeKey), ""
+		if i, ok = e.applications[k]; ok {
+			return i
+		}
+	}
+	i = uint32(len(e.application))
+	e.applications[k] = i
+	e.application = append(e.application, applicationEdge{key: k})
+	return i
+}
+
+// other is the edge of all for which there is no room. There are few: one for each second, protocol and point.
+func (e *edges) other(k edgeKey) edgeKey {
+	e.m.Others++
+	k.client, k.server, k.port = 0, 0, 0
+	return k
+}
+
 func (e *edges) endpoint(a packet.Addr) endpoint {
 	p, ok := e.addrs[a]
 	if ok {
 		return p
 	}
+	if len(e.addrs) >= maxAddresses {
+		clear(e.addrs)
+	}
 	e.addr = a // a itself would escape
 	e.scratch = e.tags.Lookup(e.scratch[:0], e.addr[:])
-	no, ok := e.numbers[string(e.scratch)]
+	p = endpoint{e.number(e.scratch), e.place.local[a]}
+	e.addrs[a] = p
+	return p
+}
+
+// number is that of a tag set, which is copied; that of others when there are too many.
+func (e *edges) number(set []byte) uint32 {
+	no, ok := e.numbers[string(set)]
 	if !ok {
+		if len(e.sets) >= maxSets {
+			e.m.Others++
+			return 0
+		}
 		no = uint32(len(e.sets))
-		set := slices.Clone(e.scratch)
+		set = slices.Clone(set)
 		e.sets = append(e.sets, set)
 		e.numbers[string(set)] = no
 	}
-	p = endpoint{no, e.place.local[a]}
-	e.addrs[a] = p
-	return p
+	return no
 }
 
 // moved has addresses looked up anew, because place has changed.
@@ -267,14 +314,15 @@ func (e *edges) forget() {
 	clear(e.addrs)
 	clear(e.numbers)
 	clear(e.sets)
-	e.sets = e.sets[:0]
+	e.sets = append(e.sets[:0], others)
 }
 
 // early makes the rows of what there is, for want of room. Numbers of tag sets stay.
 func (e *edges) early() {
-	before := e.m.NetworkRows + e.m.ApplicationRows
+	e.earlyNetwork += len(e.network)
+	e.earlyApplication += len(e.application)
+	e.m.EarlyRows += uint64(len(e.network) + len(e.application))
 	e.flush()
-	e.m.EarlyRows += e.m.NetworkRows + e.m.ApplicationRows - before
 }
 
 // flush makes the rows of what was added up.

@@ -184,12 +184,22 @@ func importFrom(ctx context.Context, open func(func(*capture.FileOptions)) (*cap
 	for _, f := range opts {
 		f(&o)
 	}
-	if o.Tables == nil {
-		o.Tables = schema.Builtin()
-	}
 	src, err := open(func(f *capture.FileOptions) { f.Progress, f.Filter = o.Progress, o.Filter })
 	if err != nil {
 		return ImportStats{}, err
+	}
+	stats, err := ImportSource(ctx, src, sink, opts...)
+	return stats, errors.Join(err, src.Close())
+}
+
+// ImportSource is Import of a source that ends by itself, which is left open; Filter and Progress are the source's own matter.
+func ImportSource(ctx context.Context, src capture.Source, sink batch.Sink, opts ...func(*ImportOptions)) (ImportStats, error) {
+	var o ImportOptions
+	for _, f := range opts {
+		f(&o)
+	}
+	if o.Tables == nil {
+		o.Tables = schema.Builtin()
 	}
 	var stats ImportStats
 	w, err := newWorker(o.Tables, &place{agent: o.Agent}, o.Tags, o.Flow, func(b *batch.Batch) error {
@@ -207,7 +217,7 @@ func importFrom(ctx context.Context, open func(func(*capture.FileOptions)) (*cap
 		return nil
 	})
 	if err != nil {
-		return stats, errors.Join(err, src.Close())
+		return stats, err
 	}
 	frames := w.frames
 	if o.Speed > 0 {
@@ -225,5 +235,5 @@ func importFrom(ctx context.Context, open func(func(*capture.FileOptions)) (*cap
 	stats.Packets, stats.Bytes, stats.Filtered = m.Packets, m.Bytes, m.Filtered
 	stats.Truncated, stats.NotIP, stats.BadHeader, stats.Other = w.decodes.Truncated, w.decodes.NotIP, w.decodes.Header, w.decodes.Other
 	stats.Flow = w.table.Metrics()
-	return stats, errors.Join(err, src.Close())
+	return stats, err
 }

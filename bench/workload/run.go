@@ -33,6 +33,11 @@ func Run(ctx context.Context, s Spec) (*Outcome, error) {
 		return needle(ctx, s)
 	case PhaseStart:
 		return start(ctx, s)
+	case PhasePackets:
+		if s.System == GoPacket {
+			return gopacketLoop(ctx, s)
+		}
+		return packetRows(ctx, s)
 	}
 	return nil, fmt.Errorf("there is no phase %q", s.Phase)
 }

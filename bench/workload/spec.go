@@ -16,6 +16,7 @@ const (
 	PhaseTags    = "tags"     // write all rows, their tags in the spec's form, and merge
 	PhaseNeedle  = "needle"   // open the files cold and ask one query, for each query
 	PhaseStart   = "start"    // open the files cold and count the rows, once
+	PhasePackets = "packets"  // make rows of packets, as the spec's form says
 )
 
 // Spec tells a process what to do; it travels as JSON.
@@ -23,7 +24,7 @@ type Spec struct {
 	System string `json:"system"` // "flowlake" or the name of a peer
 	Phase  string `json:"phase"`
 	Table  string `json:"table"`
-	// Form is what the tags of the workload tags are stored as; "" everywhere else.
+	// Form is what the tags of the workload tags are stored as, and what is made of packets; "" everywhere else.
 	Form string `json:"form,omitempty"`
 	// Rows is how many rows to write or to find; Pool is how many of them differ: after so many they come again, later.
 	Rows int `json:"rows"`
@@ -61,10 +62,15 @@ type Outcome struct {
 	Disk      int64     `json:"disk_bytes"`  // of the table, at the end
 	FlushDisk int64     `json:"flush_bytes"` // before merging; 0 where that was not measured
 	Millis    []float64 `json:"millis"`      // of each batch or query
+	// BytesPerFlow and GCShare are of packets: heap of a flow, and the part of the CPU time that went to the garbage collector.
+	BytesPerFlow float64 `json:"bytes_per_flow,omitempty"`
+	GCShare      float64 `json:"gc_share,omitempty"`
 	// Notes are findings in words: one line each.
 	Notes []string `json:"notes,omitempty"`
 	// Answers are the rows of each query, for comparison between systems.
 	Answers []string `json:"answers"`
+
+	heapBefore int64
 }
 
 const (
@@ -104,6 +110,7 @@ func Kinds() []Kind {
 		{"rollup", RollupRows, []string{EdgesTable}, true, "rows of edges by second, rolled up; then 24 hours by service with p99"},
 		{"tags", 2 << 20, []string{TaggedTable}, true, "18 tags a side as sets, as columns of text and as columns of numbers: storing them and a question"},
 		{"start", 2 << 20, []string{"flows"}, true, "open the folder and count its rows, files cold; again with the rows in the log"},
+		{PhasePackets, 8 << 20, []string{PhasePackets}, true, "packets to rows of flows, spans and edges; a million open flows; HTTP/1 requests"},
 	}
 }
 

@@ -111,8 +111,8 @@ type openSecond struct {
 }
 
 const (
-	// maxOpenSeconds bounds the flows whose second is open at once: 4 MiB. Past it all are settled, and open anew.
-	maxOpenSeconds  = 1 << 14
+	// maxOpenSeconds bounds the flows whose second is open at once: 16 MiB. Past it all are settled, and open anew.
+	maxOpenSeconds  = 1 << 16
 	secondsPerChunk = 256
 	trafficSeconds  = 16 // of Flow.traffic
 )

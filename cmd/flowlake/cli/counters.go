@@ -78,6 +78,7 @@ func collectorCounters(m collector.Metrics) []counter {
 	c.stage = "edges"
 	by(c, "rows", "rows of edges made, by table", map[string]uint64{"network_1s": m.Edges.NetworkRows, "application_1s": m.Edges.ApplicationRows})
 	c.add("early_rows", "rows of them made before their second was over: too many edges", float64(m.Edges.EarlyRows))
+	c.add("others", "times that something counted as the edge of all others: far too many edges", float64(m.Edges.Others))
 	c.stage = "collector"
 	c.add("rows", "rows handed to the pipeline", float64(m.Rows))
 	c.now("queued_batches", "batches that wait for the pipeline", float64(m.QueuedBatches))
