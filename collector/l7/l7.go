@@ -110,7 +110,8 @@ type Handler interface {
 	// Identified is called when the protocol of c is certain. server is the side that answers: when it is Client,
 	// the caller had the direction the wrong way round; the Conn has already turned itself and expects the sides by their
 	// right names from the next Payload on (as after Reverse, which is not to be called then). It is called again, with
-	// Server, when the connection goes on in another protocol (an upgrade, STARTTLS).
+	// Server, when the connection goes on in another protocol (an upgrade, STARTTLS), and with Client when it was recognised by
+	// messages that either side sends, and the first call turns out to be the server's.
 	Identified(c *Conn, proto Protocol, server Side)
 	// Request is called for each complete request header. awaited says that a Response or a Timeout may follow.
 	Request(c *Conn, atNanos int64, awaited bool)

@@ -36,6 +36,7 @@ func (c *Conn) asks(in *input) { c.direct(in, false) }
 // direct says which side, as of the connection's first call, has sent in.
 func (c *Conn) direct(in *input, server bool) {
 	if c.note != directed && in.server != server {
+		c.t.m.Identified-- // it is the same connection
 		c.identify(c.Proto, int(c.server^1))
 		in.server = server
 	}

@@ -367,3 +367,55 @@ func TestRPCTraceContext(t *testing.T) {
 		}
 	})
 }
+
+// silent is a Handler that forgets all.
+type silent struct{}
+
+func (silent) Identified(*Conn, Protocol, Side)     {}
+func (silent) Request(*Conn, int64, bool)           {}
+func (silent) Response(*Conn, int64, Status, int64) {}
+func (silent) Timeout(*Conn, int64)                 {}
+func (silent) Exchange(*Conn, *Exchange)            {}
+
+// TestRPCNoAllocation: a call and its response cost no memory but that of their ids, which will not come again.
+func TestRPCNoAllocation(t *testing.T) {
+	ids := map[Protocol]float64{Dubbo: 2, SofaRPC: 3, BRPC: 0, Tars: 2, KRPC: 3} // bRPC's here are of one character
+	for i := range rpcs {
+		r := &rpcs[i]
+		tr := NewTracker(Options{}, silent{})
+		c := tr.NewConn(transportTCP, 40000, 40001)
+		call, ok := []byte(r.call(1, "some text")), []byte(r.ok(1, "some text"))
+		var at [2]uint32
+		talk := func() {
+			c.Payload(Client, 1, at[0], call, len(call))
+			c.Payload(Server, 2, at[1], ok, len(ok))
+			at[0], at[1] = at[0]+uint32(len(call)), at[1]+uint32(len(ok))
+		}
+		talk()
+		if got := testing.AllocsPerRun(100, talk); got > ids[r.proto] {
+			t.Errorf("%s: %v allocations, want %v", r.proto, got, ids[r.proto])
+		}
+		if m := tr.Metrics(); m.Responses != 102 || m.Unpaired != 0 {
+			t.Errorf("%s: %+v", r.proto, m)
+		}
+	}
+}
+
+// BenchmarkRPC is a call and its response.
+func BenchmarkRPC(b *testing.B) {
+	for i := range rpcs {
+		r := &rpcs[i]
+		b.Run(r.proto.String(), func(b *testing.B) {
+			tr := NewTracker(Options{}, silent{})
+			c := tr.NewConn(transportTCP, 40000, 40001)
+			call, ok := []byte(r.call(1, "some text")), []byte(r.ok(1, "some text"))
+			var at [2]uint32
+			b.ReportAllocs()
+			for b.Loop() {
+				c.Payload(Client, 1, at[0], call, len(call))
+				c.Payload(Server, 2, at[1], ok, len(ok))
+				at[0], at[1] = at[0]+uint32(len(call)), at[1]+uint32(len(ok))
+			}
+		})
+	}
+}

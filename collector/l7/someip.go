@@ -19,16 +19,20 @@ func newSomeIPDriver(t *Tracker) driver { return &someipDriver{t: t} }
 // check wants the messages to fill the payload, where neither the port nor the connection tells: the header alone has little
 // that other protocols could not have. Of a stream the last one may go on, if it is not too long.
 func (d *someipDriver) check(c *Conn, in *input, hint bool) shape {
+	const long = 1 << 16
+	stream := c.over == overTCP
+	if stream && !hint && len(in.p) > 5 && (in.p[4] != 0 || in.p[5] > 0) { // longer than that
+		return shapeNo
+	}
 	s := c.rpcShape(someip.Check(in.p))
-	if s <= shapeMaybe || hint && c.over == overTCP {
+	if s <= shapeMaybe || hint && stream {
 		return s
 	}
-	const long = 1 << 16
 	for at := 0; at != in.size; {
 		rest := in.p[min(at, len(in.p)):]
 		_, err := someip.Parse(rest, &d.head)
 		switch {
-		case errors.Is(err, someip.ErrShort) && (c.over == overTCP || in.lost) && len(rest) > 0:
+		case errors.Is(err, someip.ErrShort) && (stream || in.lost) && len(rest) > 0:
 			return s
 		case err != nil:
 			return shapeNo
@@ -38,9 +42,9 @@ func (d *someipDriver) check(c *Conn, in *input, hint bool) shape {
 		case at <= len(in.p):
 		case in.lost && at <= in.size:
 			return s
-		case c.over == overTCP && d.head.Size <= long && in.cut:
+		case stream && d.head.Size <= long && in.cut:
 			return s
-		case c.over == overTCP && d.head.Size <= long:
+		case stream && d.head.Size <= long:
 			return shapeMaybe
 		default:
 			return shapeNo

@@ -26,7 +26,7 @@ func (d *tarsDriver) step(c *Conn, in *input) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if !c.enough(in, n) {
+	if isOK := !m.Request && m.Code == tars.Success; !isOK && !c.enough(in, n) { // what is wanted comes last
 		return 0, nil
 	}
 	if m.Request && !(m.TUP() && d.isAnswer(c, in)) {
