@@ -327,8 +327,10 @@ func (d *mysqlDriver) fill(c *Conn, st *mysqlState, ex *Exchange) {
 			}
 			id = st.last
 		}
-		if n := st.stmts.run(id, ex); n >= 0 {
-			d.sql.buf = strconv.AppendInt(d.sql.buf[:0], int64(n), 10)
+		s := st.stmts.take(id)
+		s.run(ex)
+		if s.params >= 0 {
+			d.sql.buf = strconv.AppendInt(d.sql.buf[:0], int64(s.params), 10)
 			t.attribute(ex, "statement_parameters", d.sql.buf)
 		}
 	case mysql.ComStmtClose:

@@ -71,6 +71,10 @@ func (s *sqlStatement) run(ex *Exchange) {
 	if s.context != rankNone && ex.context == rankNone {
 		ex.TraceID, ex.SpanID, ex.ParentSpanID, ex.context = s.traceID, s.spanID, s.parentSpanID, s.context
 	}
+	s.forgetContext()
+}
+
+func (s *sqlStatement) forgetContext() {
 	s.traceID, s.spanID, s.parentSpanID, s.context = "", "", "", rankNone
 }
 
@@ -108,18 +112,18 @@ func (s *sqlStatements[K]) drop(id K) {
 	}
 }
 
-// run fills in a request that runs a statement and returns how many parameters it has; -1 when it is not known.
-func (s *sqlStatements[K]) run(id K, ex *Exchange) int {
+// take returns a statement that is to be run; with its trace context the first time. One that is not known has -1 parameters.
+func (s *sqlStatements[K]) take(id K) sqlStatement {
 	st, ok := s.m[id]
 	if !ok {
-		return -1
+		return sqlStatement{params: -1}
 	}
-	had := st.context
-	st.run(ex)
-	if had != rankNone {
-		s.m[id] = st
+	if st.context != rankNone {
+		later := st
+		later.forgetContext()
+		s.m[id] = later
 	}
-	return st.params
+	return st
 }
 
 func (s *sqlStatements[K]) clear() {
