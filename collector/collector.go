@@ -40,6 +40,8 @@ type Options struct {
 	Promiscuous          bool
 	// Agent goes into the column agent: the host's name.
 	Agent string
+	// Packets is given all frames that are captured, before they are looked at; default nobody.
+	Packets PacketSink
 	// Tables has the tables that rows are for; default schema.Builtin().
 	Tables *schema.Registry
 	// Tags gives the tag sets of addresses, for rows of network_1s and application_1s, one per edge and second. Without it
@@ -98,6 +100,12 @@ func (o *Options) ensureDefaults() {
 	live(&o.Flow.FirstReport, time.Second)
 	live(&o.Flow.Timeouts.ClosedFIN, 500*time.Millisecond)
 	live(&o.Flow.Timeouts.Answered, 500*time.Millisecond)
+}
+
+// PacketSink takes the frames themselves. Write is called by several goroutines at a time and must not wait; the frames are
+// borrowed. namespace is that of the interfaces, "" for the collector's own; names are the names of interfaces by index.
+type PacketSink interface {
+	Write(namespace string, names map[uint32]string, frames []capture.Frame)
 }
 
 // tickLag is how far the flow tables' clock runs behind: frames wait this long at most in the kernel's ring.

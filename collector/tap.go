@@ -42,11 +42,17 @@ type liveWorker struct {
 	w  *worker
 	// place is what w's rows refer to; it is replaced in place under mu.
 	place *place
+	// packets is nil when nobody wants them; namespace is where they come from.
+	packets   PacketSink
+	namespace string
 }
 
 func (w *liveWorker) frames(b *capture.Batch) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.packets != nil {
+		w.packets.Write(w.namespace, w.place.names, b.Frames)
+	}
 	return w.w.frames(b)
 }
 
@@ -174,7 +180,10 @@ func (c *Collector) tapNamespace(n *capture.Namespace, workers, ring int) ([]*ta
 
 // newTap makes the worker of a source.
 func (c *Collector) newTap(s capture.Source, n *capture.Namespace) (_ *tap, err error) {
-	w := &liveWorker{place: &place{agent: c.o.Agent}}
+	w := &liveWorker{place: &place{agent: c.o.Agent}, packets: c.o.Packets}
+	if n != nil {
+		w.namespace = n.Name()
+	}
 	if w.w, err = newWorker(c.o.Tables, w.place, c.o.Tags, c.o.Flow, c.enqueue); err != nil {
 		return nil, err
 	}

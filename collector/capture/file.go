@@ -357,6 +357,14 @@ func (s *File) Metrics() Metrics {
 	return Metrics{Packets: s.packets.Load(), Bytes: s.bytes.Load(), Ignored: s.ignored.Load(), Filtered: s.filtered.Load()}
 }
 
+// InterfaceName is the name of an interface, by its number in frames; "" when the file has none. It is for the callback of Run.
+func (s *File) InterfaceName(n uint32) string {
+	if f, ok := s.format.(*ngFormat); ok {
+		return f.names[n]
+	}
+	return ""
+}
+
 // Close ends Run at its next batch, also when it waits for a pipe, waits for it and closes the file.
 func (s *File) Close() error {
 	if s.closed.Swap(true) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"strings"
 
 	"github.com/flowlake/flowlake/collector/packet"
 )
@@ -24,6 +25,8 @@ const (
 	maxBlockBytes = maxFrameBytes + 128<<10
 	// maxInterfaces bounds what a file of nothing but interfaces can cost.
 	maxInterfaces = 1 << 16
+	// maxInterfaceName bounds the name of one; a longer one is not kept.
+	maxInterfaceName = 256
 
 	optionEnd        = 0
 	optionResolution = 9
@@ -33,6 +36,7 @@ const (
 // ngFormat reads pcapng. Sections may follow each other with other byte orders and interfaces.
 type ngFormat struct {
 	order
+	names      map[uint32]string // by Frame.Interface, of those that have one
 	interfaces []ngInterface
 	base       uint32 // interfaces of earlier sections, so that numbers do not repeat
 	last       int64  // time of the last packet, for packets without one
@@ -109,6 +113,9 @@ func (n *ngFormat) section(body []byte) error {
 	}
 	n.base += uint32(len(n.interfaces))
 	n.interfaces = n.interfaces[:0]
+	if len(n.names) > maxInterfaces { // of sections without number
+		clear(n.names)
+	}
 	return nil
 }
 
@@ -133,6 +140,11 @@ func (n *ngFormat) addInterface(body []byte) error {
 		switch {
 		case code == optionResolution && size == 1:
 			i.clock = ngClock{binary: value[0]&0x80 != 0, exp: value[0] & 0x7f}
+		case code == optionName && size > 0 && size <= maxInterfaceName:
+			if n.names == nil {
+				n.names = map[uint32]string{}
+			}
+			n.names[n.base+uint32(len(n.interfaces))+1] = strings.ToValidUTF8(string(value), "?")
 		case code == optionOffset && size == 8:
 			i.offset = int64(n.u64(value))
 		}

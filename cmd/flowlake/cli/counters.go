@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flowlake/flowlake/collector"
+	"github.com/flowlake/flowlake/collector/packetring"
 	"github.com/flowlake/flowlake/db"
 	"github.com/flowlake/flowlake/ingest"
 )
@@ -83,6 +84,17 @@ func collectorCounters(m collector.Metrics) []counter {
 	c.add("rows", "rows handed to the pipeline", float64(m.Rows))
 	c.now("queued_batches", "batches that wait for the pipeline", float64(m.QueuedBatches))
 	by(c, "dropped_rows", "rows lost in the collector", m.DroppedRows)
+	return c.list
+}
+
+func ringCounters(m packetring.Metrics) []counter {
+	c := &counts{stage: "packet_ring"}
+	c.add("packets", "packets written to the packet ring", float64(m.Packets))
+	c.add("bytes", "bytes of files written for them", float64(m.Bytes))
+	by(c, "dropped_packets", "packets that are not in the packet ring", map[string]uint64{"buffer": m.DroppedBuffer, "disk": m.DroppedDisk})
+	c.now("files", "files of the packet ring", float64(m.Files))
+	c.now("disk_bytes", "bytes of them", float64(m.DiskBytes))
+	c.now("oldest_seconds", "time of its oldest packet, Unix seconds; 0 when there is none", float64(m.OldestNanos)/1e9)
 	return c.list
 }
 

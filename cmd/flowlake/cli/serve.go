@@ -22,6 +22,7 @@ import (
 
 	"github.com/flowlake/flowlake/collector"
 	"github.com/flowlake/flowlake/collector/capture"
+	"github.com/flowlake/flowlake/collector/packetring"
 	"github.com/flowlake/flowlake/compat/api"
 	"github.com/flowlake/flowlake/db"
 	"github.com/flowlake/flowlake/db/tags"
@@ -52,6 +53,7 @@ type server struct {
 	db        atomic.Pointer[db.DB]
 	pipeline  atomic.Pointer[ingest.Pipeline]
 	collector atomic.Pointer[collector.Collector]
+	ring      atomic.Pointer[packetring.Ring]
 	queries   *queryLog
 	catalogue *enrich.Catalogue
 
@@ -205,6 +207,9 @@ func (v *server) counters() []counter {
 	if c := v.collector.Load(); c != nil {
 		out = append(out, collectorCounters(c.Metrics())...)
 	}
+	if r := v.ring.Load(); r != nil {
+		out = append(out, ringCounters(r.Metrics())...)
+	}
 	if p := v.pipeline.Load(); p != nil {
 		out = append(out, pipelineCounters(p.Metrics())...)
 	}
@@ -247,6 +252,21 @@ func (v *server) collect(ctx context.Context) error {
 		return nil
 	}
 	quiet := &limited{every: 10 * time.Second, now: time.Now}
+	warn := func(err error) {
+		if n, ok := quiet.next(); ok {
+			v.log.Warn("capture goes on after an error", "error", err, "more_like_it", n)
+		}
+	}
+	var ring *packetring.Ring
+	if v.f.packetRing > 0 {
+		var err error
+		if ring, err = packetring.Open(filepath.Join(v.f.data, packetsFolder), func(o *packetring.Options) {
+			o.MaxBytes, o.Error = int64(v.f.packetRing), warn
+		}); err != nil {
+			return err
+		}
+		v.ring.Store(ring)
+	}
 	c, err := collector.New(v.pipeline.Load(), func(o *collector.Options) {
 		o.Interfaces, o.Workers, o.Promiscuous = v.f.interfaces, v.f.captureWorkers, v.f.promiscuous
 		o.Filter, o.Namespaces = v.f.filter, v.f.namespaces
@@ -254,10 +274,9 @@ func (v *server) collect(ctx context.Context) error {
 		if v.f.edges {
 			o.Tags = v.catalogue
 		}
-		o.Error = func(err error) {
-			if n, ok := quiet.next(); ok {
-				v.log.Warn("capture goes on after an error", "error", err, "more_like_it", n)
-			}
+		o.Error = warn
+		if ring != nil {
+			o.Packets = ring
 		}
 	})
 	switch {
@@ -342,6 +361,9 @@ func (v *server) end() error {
 	v.stopCollector()
 	if v.collecting != nil {
 		<-v.collecting
+	}
+	if r := v.ring.Load(); r != nil {
+		errs = append(errs, r.Close())
 	}
 	if p := v.pipeline.Load(); p != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTime)

@@ -19,6 +19,7 @@ import (
 	"github.com/flowlake/flowlake/collector"
 	"github.com/flowlake/flowlake/collector/capture"
 	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
+	"github.com/flowlake/flowlake/collector/packetring"
 	"github.com/flowlake/flowlake/db/schema"
 )
 
@@ -36,6 +37,7 @@ type serverFlags struct {
 	captureWorkers      int
 	snap, ring          size
 	promiscuous         bool
+	packetRing          size // 0 is none
 	edges               bool
 	http                string
 	insecure            bool
@@ -101,6 +103,7 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 	fl.IntVar(&f.captureWorkers, "capture-workers", 1, "threads that share the packets of an interface")
 	fl.Var(&f.snap, "capture-snap-bytes", "how much of each packet is captured")
 	fl.Var(&f.ring, "capture-ring-bytes", "memory in which packets of one worker wait")
+	fl.Var(&f.packetRing, "packet-ring", "keep the packets themselves, too, in the folder packets of the data folder, up to this size; 0 keeps none")
 	fl.BoolVar(&f.promiscuous, "promiscuous", false, "also capture packets for other hosts; needs --interface")
 	fl.BoolVar(&f.edges, "edges", true, "make rows of network and application of what is captured, each second; --edges=false makes none")
 	fl.StringVar(&f.http, "http", defaultHTTP, "address of the HTTP door; off closes it, port 0 takes any that is free")
@@ -196,6 +199,8 @@ func (f *serverFlags) checkCollect() error {
 		return usagef("--capture-snap-bytes %v is not from 64B to 256KiB", &f.snap)
 	case f.promiscuous && slices.Contains(f.interfaces, capture.AnyInterface):
 		return usagef("--promiscuous needs --interface")
+	case f.packetRing != 0 && f.packetRing < packetring.MinBytes:
+		return usagef("--packet-ring %v is less than 4MiB", &f.packetRing)
 	case len(f.namespaces) == 0 || slices.Contains(f.namespaces, ""):
 		return usagef("--netns names no network namespace")
 	}
