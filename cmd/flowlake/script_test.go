@@ -135,14 +135,18 @@ func eventually(ts *testscript.TestScript, f func() error) {
 	ts.Fatalf("after %v: %v", patience, err)
 }
 
-// waitfor FILE VAR: waits for the address that a server prints to a file and sets VAR to it.
+// waitfor FILE VAR [DOOR]: waits for the address of a door (http, agents) that a server prints to a file and sets VAR to it.
 func waitFor(ts *testscript.TestScript, _ bool, args []string) {
+	door := "http"
+	if len(args) > 2 {
+		door = args[2]
+	}
 	eventually(ts, func() error {
 		b, err := os.ReadFile(ts.MkAbs(args[0]))
 		if err != nil {
 			return err
 		}
-		_, rest, ok := strings.Cut(string(b), "  http      ")
+		_, rest, ok := strings.Cut(string(b), fmt.Sprintf("  %-9s ", door))
 		url, _, whole := strings.Cut(rest, " ")
 		if !ok || !whole {
 			return fmt.Errorf("no address in %q", b)

@@ -153,7 +153,7 @@ Start with:
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
-	root.AddCommand(newServer(s), newSQL(s), newImport(s), newExport(s), newInspect(s), newBackup(s), newRestore(s), newVerify(s), newCheck(s), newVersion(s))
+	root.AddCommand(newServer(s), newAgent(s), newSQL(s), newImport(s), newExport(s), newInspect(s), newBackup(s), newRestore(s), newVerify(s), newCheck(s), newVersion(s))
 	return root
 }
 

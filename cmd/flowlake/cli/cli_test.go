@@ -24,7 +24,6 @@ import (
 	"github.com/flowlake/flowlake/db/tags"
 	"github.com/flowlake/flowlake/db/vfs"
 	"github.com/flowlake/flowlake/ingest"
-	"github.com/flowlake/flowlake/ingest/enrich"
 	"github.com/flowlake/flowlake/query/render"
 )
 
@@ -246,7 +245,7 @@ func TestListen(t *testing.T) {
 	}
 	defer taken.Close()
 	var out bytes.Buffer
-	f := &serverFlags{http: taken.Addr().String(), logFormat: "json"}
+	f := &serverFlags{http: taken.Addr().String(), logFlags: logFlags{logFormat: "json"}}
 	log := f.newLogger(&out)
 	if l, err := f.listen(log); l != nil || err != nil || !strings.Contains(out.String(), "stays closed") {
 		t.Errorf("default: %v %v %q", l, err, out.String())
@@ -271,22 +270,21 @@ func TestOwnTraffic(t *testing.T) {
 			t.Fatal(err)
 		}
 		want.Port = l.Addr().(*net.TCPAddr).AddrPort().Port()
-		v := &server{listener: l}
-		if got := v.ownTraffic(); len(got) != 1 || got[0] != want {
+		if got := ownTraffic(l, nil); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %+v, want %+v", address, got, want)
 		}
 		if err := l.Close(); err != nil {
 			t.Error(err)
 		}
 	}
-	if got := (&server{}).ownTraffic(); got != nil {
+	if got := ownTraffic(nil, nil); got != nil {
 		t.Errorf("closed door: %+v", got)
 	}
 }
 
 // A --tag wins over what is known of the host.
 func TestKnowHost(t *testing.T) {
-	v := &server{f: &serverFlags{tags: pairs{"env": "prod", "host": "named"}}, host: "real", catalogue: enrich.New(), log: slog.New(slog.DiscardHandler)}
+	v := newWatcher(&watchFlags{tags: pairs{"env": "prod", "host": "named"}}, slog.New(slog.DiscardHandler), "real")
 	v.knowHost()
 	a := netip.MustParseAddr("127.0.0.1").As16()
 	set := v.catalogue.Lookup(nil, a[:])

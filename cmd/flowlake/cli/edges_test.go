@@ -182,7 +182,7 @@ func randomCapture(t *testing.T, seed uint64) string {
 	}
 	var frames []frame
 	for i := range 300 {
-		c := &wire{client: uint32(0x0a000000 + rnd.IntN(20)), server: []uint32{0x0a000102, 0x0a000103, 0x08080808}[rnd.IntN(3)], port: uint16(20000 + i)}
+		c := &cable{client: uint32(0x0a000000 + rnd.IntN(20)), server: []uint32{0x0a000102, 0x0a000103, 0x08080808}[rnd.IntN(3)], port: uint16(20000 + i)}
 		at := rnd.Int64N(180e9)
 		say := func(d []byte) {
 			frames = append(frames, frame{at, d})
@@ -244,14 +244,14 @@ func randomCapture(t *testing.T, seed uint64) string {
 	return name
 }
 
-// wire makes the frames of a connection.
-type wire struct {
+// cable makes the frames of a connection.
+type cable struct {
 	client, server uint32
 	port           uint16
 	seq            [2]uint32 // of client and server
 }
 
-func (c *wire) ip(fromClient bool, proto byte, serverPort uint16, rest []byte) []byte {
+func (c *cable) ip(fromClient bool, proto byte, serverPort uint16, rest []byte) []byte {
 	be := binary.BigEndian
 	f := []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0}
 	f = be.AppendUint16(f, uint16(24+len(rest)))
@@ -264,12 +264,12 @@ func (c *wire) ip(fromClient bool, proto byte, serverPort uint16, rest []byte) [
 	return append(be.AppendUint16(be.AppendUint16(f, sp), dp), rest...)
 }
 
-func (c *wire) udp(fromClient bool, serverPort uint16, data []byte) []byte {
+func (c *cable) udp(fromClient bool, serverPort uint16, data []byte) []byte {
 	rest := binary.BigEndian.AppendUint16(nil, uint16(8+len(data)))
 	return c.ip(fromClient, 17, serverPort, append(append(rest, 0, 0), data...))
 }
 
-func (c *wire) tcp(fromClient bool, flags byte, data []byte) []byte {
+func (c *cable) tcp(fromClient bool, flags byte, data []byte) []byte {
 	be := binary.BigEndian
 	me := 1
 	if fromClient {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -19,15 +18,16 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"google.golang.org/grpc"
 
 	"github.com/flowlake/flowlake/collector"
 	"github.com/flowlake/flowlake/collector/capture"
 	"github.com/flowlake/flowlake/collector/packetring"
 	"github.com/flowlake/flowlake/compat/api"
 	"github.com/flowlake/flowlake/db"
-	"github.com/flowlake/flowlake/db/tags"
+	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/ingest"
-	"github.com/flowlake/flowlake/ingest/enrich"
+	"github.com/flowlake/flowlake/ingest/wire"
 	"github.com/flowlake/flowlake/query"
 	"github.com/flowlake/flowlake/query/parse"
 )
@@ -36,48 +36,35 @@ const (
 	// doorsTime, storeTime bound the steps of an orderly end.
 	doorsTime = 10 * time.Second
 	storeTime = 20 * time.Second
-	// refreshHost is how often the host's addresses are looked up again.
-	refreshHost = 30 * time.Second
 )
 
 // server is a running server. The pointers are set once, when their part is up: the doors are open before.
 type server struct {
+	watcher
 	f        *serverFlags
 	s        *Streams
-	log      *slog.Logger
 	settings []setting
-	host     string
 
-	notReady  atomic.Pointer[string] // why; nil when ready
-	run       atomic.Pointer[api.QueryFunc]
-	db        atomic.Pointer[db.DB]
-	pipeline  atomic.Pointer[ingest.Pipeline]
-	collector atomic.Pointer[collector.Collector]
-	ring      atomic.Pointer[packetring.Ring]
-	queries   *queryLog
-	catalogue *enrich.Catalogue
+	notReady atomic.Pointer[string] // why; nil when ready
+	run      atomic.Pointer[api.QueryFunc]
+	db       atomic.Pointer[db.DB]
+	pipeline atomic.Pointer[ingest.Pipeline]
+	ring     atomic.Pointer[packetring.Ring]
+	queries  *queryLog
+	agents   *wire.Server
 
-	http     *http.Server
-	listener net.Listener // nil when the door is closed
-
-	failed chan error // ends the server
-	wg     sync.WaitGroup
-	// stopCollector ends capture; collecting is closed when its rows are handed on.
-	stopCollector context.CancelFunc
-	collecting    chan struct{}
+	http                   *http.Server
+	grpc                   *grpc.Server
+	listener, grpcListener net.Listener // of HTTP and gRPC; nil when the door is closed
 }
 
 // runServer runs until ctx ends or something fails that it cannot do without.
 func runServer(ctx context.Context, s *Streams, f *serverFlags, list []setting) error {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
-	v := &server{f: f, s: s, log: f.newLogger(s.Err), settings: list, host: host, queries: newQueryLog(), catalogue: enrich.New(),
-		failed: make(chan error, 4), stopCollector: func() {}}
+	v := &server{watcher: newWatcher(&f.watchFlags, f.newLogger(s.Err), hostName()), f: f, s: s, settings: list, queries: newQueryLog()}
+	v.agents = wire.NewServer(v.sink, func(o *wire.ServerOptions) { o.Token = f.agents.token })
 	v.setReady("starting: the database is being opened")
 	f.boundRuntime(s.Getenv)
-	err = v.start(ctx)
+	err := v.start(ctx)
 	if err == nil {
 		v.setReady("")
 		fmt.Fprint(s.Err, v.banner())
@@ -112,6 +99,9 @@ func (v *server) start(ctx context.Context) error {
 	if v.listener, err = v.f.listen(v.log); err != nil {
 		return err
 	}
+	if v.grpcListener, err = v.f.agents.listen(v.log); err != nil {
+		return err
+	}
 	v.serveHTTP()
 	warm := sync.OnceFunc(parse.Warm)
 	v.wg.Add(1)
@@ -121,14 +111,52 @@ func (v *server) start(ctx context.Context) error {
 		return err
 	}
 	v.db.Store(d)
-	info := &systemInfo{counters: v.counters, settings: func() []setting { return v.settings }, queries: v.queries.list}
+	info := &systemInfo{counters: v.counters, settings: func() []setting { return v.settings }, queries: v.queries.list, agents: v.agents.Agents}
 	run := api.Engine(newEngine(d, info, func(o *query.Options) {
 		o.Timeout, o.MemoryLimit = queryTimeout(v.f.queryTimeout), int64(v.f.queryMemory)
 	}))
 	v.run.Store(&run)
 	v.pipeline.Store(ingest.New(d, func(o *ingest.Options) { o.Enricher, o.QueueBytes = v.catalogue, v.f.plan.queue }))
 	v.knowHost()
-	return v.collect(ctx)
+	v.serveGRPC()
+	if v.f.collect == "off" {
+		return nil
+	}
+	var packets collector.PacketSink
+	if v.f.packetRing > 0 {
+		ring, err := packetring.Open(filepath.Join(v.f.data, packetsFolder), func(o *packetring.Options) {
+			o.MaxBytes, o.Error = int64(v.f.packetRing), v.warn
+		})
+		if err != nil {
+			return err
+		}
+		v.ring.Store(ring)
+		packets = ring
+	}
+	return v.watch(ctx, v.pipeline.Load(), packets, ownTraffic(v.listener, v.grpcListener), v.f.collect == "auto")
+}
+
+// sink is where agents' rows go: nil until the store is open.
+func (v *server) sink() batch.Sink {
+	if p := v.pipeline.Load(); p != nil {
+		return p
+	}
+	return nil
+}
+
+// serveGRPC opens the door for agents.
+func (v *server) serveGRPC() {
+	if v.grpcListener == nil {
+		return
+	}
+	v.grpc = v.f.agents.newGRPC(v.agents)
+	v.wg.Add(1)
+	go func() {
+		defer v.wg.Done()
+		if err := v.grpc.Serve(v.grpcListener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			v.fail(fmt.Errorf("gRPC door: %w", err))
+		}
+	}()
 }
 
 func (v *server) dbOptions(o *db.Options) {
@@ -193,14 +221,6 @@ func (v *server) serveHTTP() {
 	}()
 }
 
-// fail ends the server because of err, unless something else does already.
-func (v *server) fail(err error) {
-	select {
-	case v.failed <- err:
-	default:
-	}
-}
-
 // counters are those of all stages that are up.
 func (v *server) counters() []counter {
 	var out []counter
@@ -210,6 +230,7 @@ func (v *server) counters() []counter {
 	if r := v.ring.Load(); r != nil {
 		out = append(out, ringCounters(r.Metrics())...)
 	}
+	out = append(out, agentDoorCounters(v.agents.Metrics())...)
 	if p := v.pipeline.Load(); p != nil {
 		out = append(out, pipelineCounters(p.Metrics())...)
 	}
@@ -217,134 +238,6 @@ func (v *server) counters() []counter {
 		out = append(out, dbCounters(d.Metrics())...)
 	}
 	return append(out, v.queries.counters()...)
-}
-
-// knowHost gives the host's addresses its tags.
-func (v *server) knowHost() {
-	addrs, err := collector.LocalAddrs()
-	if err != nil {
-		v.log.Warn("the addresses of this host are not known; its rows lack its tags", "error", err)
-		return
-	}
-	set := []tags.Tag{{Key: "host", Value: v.host}, {Key: "os", Value: runtime.GOOS}}
-	for k, val := range v.f.tags {
-		if k == "host" || k == "os" {
-			set = append(set[:0:0], without(set, k)...)
-		}
-		set = append(set, tags.Tag{Key: k, Value: val})
-	}
-	v.catalogue.Set(addrs, set...)
-}
-
-func without(set []tags.Tag, key string) []tags.Tag {
-	var out []tags.Tag
-	for _, t := range set {
-		if t.Key != key {
-			out = append(out, t)
-		}
-	}
-	return out
-}
-
-// collect starts live capture as --collect says.
-func (v *server) collect(ctx context.Context) error {
-	if v.f.collect == "off" {
-		return nil
-	}
-	quiet := &limited{every: 10 * time.Second, now: time.Now}
-	warn := func(err error) {
-		if n, ok := quiet.next(); ok {
-			v.log.Warn("capture goes on after an error", "error", err, "more_like_it", n)
-		}
-	}
-	var ring *packetring.Ring
-	if v.f.packetRing > 0 {
-		var err error
-		if ring, err = packetring.Open(filepath.Join(v.f.data, packetsFolder), func(o *packetring.Options) {
-			o.MaxBytes, o.Error = int64(v.f.packetRing), warn
-		}); err != nil {
-			return err
-		}
-		v.ring.Store(ring)
-	}
-	c, err := collector.New(v.pipeline.Load(), func(o *collector.Options) {
-		o.Interfaces, o.Workers, o.Promiscuous = v.f.interfaces, v.f.captureWorkers, v.f.promiscuous
-		o.Filter, o.Namespaces = v.f.filter, v.f.namespaces
-		o.SnapBytes, o.RingBytes, o.Agent, o.Exclude = int(v.f.snap), int(v.f.ring), v.host, v.ownTraffic()
-		if v.f.edges {
-			o.Tags = v.catalogue
-		}
-		o.Error = warn
-		if ring != nil {
-			o.Packets = ring
-		}
-	})
-	switch {
-	case errors.Is(err, capture.ErrPermission) && v.f.collect == "auto":
-		v.log.Warn("nothing is captured: the right to is missing", "error", err, "hint", grantHint())
-		return nil
-	case errors.Is(err, capture.ErrUnsupported) && v.f.collect == "auto":
-		v.log.Warn("nothing is captured: this platform has no live capture", "error", err)
-		return nil
-	case errors.Is(err, capture.ErrNoInterface):
-		return fmt.Errorf("start capture: %w; there are %s", err, strings.Join(interfaceNames(), ", "))
-	case err != nil:
-		return fmt.Errorf("start capture: %w", err)
-	}
-	v.collector.Store(c)
-	// its own context: capture ends after the doors are closed
-	capturing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	v.stopCollector, v.collecting = stop, make(chan struct{})
-	v.wg.Add(2)
-	go func() {
-		defer v.wg.Done()
-		defer close(v.collecting)
-		if err := c.Run(capturing); err != nil {
-			v.fail(err)
-		}
-	}()
-	go func() {
-		defer v.wg.Done()
-		v.watchHost(capturing)
-	}()
-	return nil
-}
-
-// interfaceNames are what --interface can be.
-func interfaceNames() []string {
-	out := []string{capture.AnyInterface}
-	list, _ := net.Interfaces() // it is only a hint
-	for _, i := range list {
-		out = append(out, i.Name)
-	}
-	return out
-}
-
-// watchHost looks up the host's addresses now and then: they change.
-func (v *server) watchHost(ctx context.Context) {
-	t := time.NewTicker(refreshHost)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-			v.knowHost()
-		}
-	}
-}
-
-// ownTraffic are the rules that leave the doors' own traffic out of capture.
-func (v *server) ownTraffic() []capture.Rule {
-	if v.listener == nil {
-		return nil
-	}
-	a := v.listener.Addr().(*net.TCPAddr).AddrPort()
-	r := capture.Rule{Port: a.Port(), Proto: 6}
-	if ip := a.Addr().Unmap().WithZone(""); !ip.IsUnspecified() {
-		r.Prefix = netip.PrefixFrom(ip, ip.BitLen())
-	}
-	return []capture.Rule{r}
 }
 
 // end stops in order: doors, collector, pipeline, database. What it was given is stored.
@@ -358,10 +251,12 @@ func (v *server) end() error {
 		}
 		cancel()
 	}
-	v.stopCollector()
-	if v.collecting != nil {
-		<-v.collecting
+	if v.grpc != nil {
+		v.grpc.Stop() // agents keep what has no answer
+	} else if v.grpcListener != nil {
+		errs = append(errs, v.grpcListener.Close())
 	}
+	v.stopWatching()
 	if r := v.ring.Load(); r != nil {
 		errs = append(errs, r.Close())
 	}
@@ -404,6 +299,9 @@ func (v *server) banner() string {
 	default:
 		line("capture", "not permitted; %s", grantHint())
 	}
+	if v.grpcListener != nil {
+		line("agents", "%s (flowlake agent --server %s)", v.grpcListener.Addr(), v.grpcListener.Addr())
+	}
 	if v.listener == nil {
 		line("http", "closed")
 		fmt.Fprintf(&b, "Nobody can ask it. When it has ended: %s sql --data %s\n", program(), absolute(v.f.data))
@@ -428,6 +326,14 @@ func absolute(dir string) string {
 		return abs
 	}
 	return dir
+}
+
+// hostName is the name of this host.
+func hostName() string {
+	if host, err := os.Hostname(); err == nil {
+		return host
+	}
+	return "localhost"
 }
 
 // program is what this program was called as, so that a line can be copied: flowlake, or the path to it.

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -16,9 +15,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/flowlake/flowlake/collector"
-	"github.com/flowlake/flowlake/collector/capture"
-	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
 	"github.com/flowlake/flowlake/collector/packetring"
 	"github.com/flowlake/flowlake/db/schema"
 )
@@ -28,31 +24,24 @@ const defaultHTTP = "127.0.0.1:7700"
 
 // serverFlags are the settings of the server.
 type serverFlags struct {
-	config, data        string
-	collect             string
-	interfaces          []string
-	namespaces          []string
-	filterText          string
-	filter              *pcapfilter.Expr // parsed; nil is none
-	captureWorkers      int
-	snap, ring          size
-	promiscuous         bool
-	packetRing          size // 0 is none
-	edges               bool
-	http                string
-	insecure            bool
-	total               size       // of the process; 0 is not known
-	plan                memoryPlan // how it is shared
-	head, memory        size
-	headAge             time.Duration
-	queryMemory         size
-	queryTimeout        time.Duration
-	queryLimit          int
-	retention, tags     pairs
-	retentions          map[string]time.Duration // parsed
-	logLevel, logFormat string
-	level               slog.Level // parsed
-	httpAsked           bool
+	config, data string
+	collect      string
+	packetRing   size // 0 is none
+	http         string
+	agents       agentDoorFlags
+	insecure     bool
+	total        size       // of the process; 0 is not known
+	plan         memoryPlan // how it is shared
+	head, memory size
+	headAge      time.Duration
+	queryMemory  size
+	queryTimeout time.Duration
+	queryLimit   int
+	retention    pairs
+	retentions   map[string]time.Duration // parsed
+	httpAsked    bool
+	watchFlags
+	logFlags
 }
 
 func newServer(s *Streams) *cobra.Command { return (&serverFlags{}).command(s) }
@@ -86,27 +75,15 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 			return runServer(ctx, s, f, settings(cmd.Flags()))
 		},
 	}
-	f.snap, f.ring, f.head, f.memory, f.queryMemory = 4<<10, 32<<20, 32<<20, 128<<20, 1<<30
+	f.head, f.memory, f.queryMemory = 32<<20, 128<<20, 1<<30
 	fl := cmd.Flags()
 	fl.StringVar(&f.config, "config", "", "read settings from this YAML file")
 	fl.StringVar(&f.data, "data", s.defaultData(), "data folder; it is made if need be")
 	fl.StringVar(&f.collect, "collect", "auto", "auto captures packets if that is permitted, packet insists on it, off does not")
-	fl.StringSliceVar(&f.interfaces, "interface", []string{capture.AnyInterface}, "capture on this network interface, or on those of a pattern: 'eth*', '/^en/', '!veth*'; can be given several times")
-	fl.StringSliceVar(&f.namespaces, "netns", []string{collector.Self}, "capture in this network namespace (a name of ip netns, or a process); self, or all that there are and come")
-	fl.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-		if name == "interfaces" {
-			name = "interface"
-		}
-		return pflag.NormalizedName(name)
-	})
-	fl.StringVar(&f.filterText, "filter", "", "capture only packets that match this expression, as tcpdump has them, e.g. 'not port 22'")
-	fl.IntVar(&f.captureWorkers, "capture-workers", 1, "threads that share the packets of an interface")
-	fl.Var(&f.snap, "capture-snap-bytes", "how much of each packet is captured")
-	fl.Var(&f.ring, "capture-ring-bytes", "memory in which packets of one worker wait")
+	f.watchFlags.register(fl)
 	fl.Var(&f.packetRing, "packet-ring", "keep the packets themselves, too, in the folder packets of the data folder, up to this size; 0 keeps none")
-	fl.BoolVar(&f.promiscuous, "promiscuous", false, "also capture packets for other hosts; needs --interface")
-	fl.BoolVar(&f.edges, "edges", true, "make rows of network and application of what is captured, each second; --edges=false makes none")
 	fl.StringVar(&f.http, "http", defaultHTTP, "address of the HTTP door; off closes it, port 0 takes any that is free")
+	f.agents.register(fl)
 	fl.BoolVar(&f.insecure, "insecure", false, "permit doors on other addresses than loopback: everybody who reaches them can read all")
 	f.total = size(defaultMemory())
 	fl.Var(&f.total, "memory", "memory of the whole process: what it is for in detail follows from it; by default half of what there is")
@@ -117,9 +94,7 @@ SIGINT or SIGTERM end it in order: what was captured is stored. A second one end
 	fl.DurationVar(&f.queryTimeout, "query-timeout", 30*time.Second, "time that one query may take, 0 for any")
 	fl.IntVar(&f.queryLimit, "query-limit", 4*runtime.GOMAXPROCS(0), "queries that run at the same time; more wait, then are refused")
 	fl.Var(&f.retention, "retention", "how long rows of a table are kept, e.g. flows=72h,spans=30d; 0 keeps them for ever (default "+defaultRetention()+")")
-	fl.Var(&f.tags, "tag", "tag of this host, e.g. env=prod; can be given several times")
-	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
-	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	f.logFlags.register(fl)
 	return cmd
 }
 
@@ -132,14 +107,12 @@ func (f *serverFlags) check(flags *pflag.FlagSet) error {
 	if err := f.fitMemory(flags); err != nil {
 		return err
 	}
-	if err := f.level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return usagef("--log-level %q is not debug, info, warn or error", f.logLevel)
+	if err := errors.Join(f.logFlags.check(), f.agents.check(flags, f.insecure)); err != nil {
+		return err
 	}
 	switch {
 	case f.data == "":
 		return usagef("--data names no folder")
-	case f.logFormat != "text" && f.logFormat != "json":
-		return usagef("--log-format %q is not text or json", f.logFormat)
 	case f.head < 1<<10:
 		return usagef("--head-bytes %v is less than 1KiB", &f.head)
 	case f.memory < f.head:
@@ -185,31 +158,15 @@ func tableNames() []string {
 }
 
 func (f *serverFlags) checkCollect() error {
-	words := strings.Split(f.collect, ",")
 	switch {
-	case slices.Contains(words, "ebpf"):
+	case slices.Contains(strings.Split(f.collect, ","), "ebpf"):
 		return usagef("--collect ebpf is not in this version yet; use packet, auto or off")
 	case f.collect != "auto" && f.collect != "off" && f.collect != "packet":
 		return usagef("--collect %q is not auto, off or packet", f.collect)
-	case f.captureWorkers < 1 || f.captureWorkers > 256:
-		return usagef("--capture-workers %d is not from 1 to 256", f.captureWorkers)
-	case f.ring < 2<<20 || f.ring > 1<<36:
-		return usagef("--capture-ring-bytes %v is not from 2MiB to 64GiB", &f.ring)
-	case f.snap < 64 || f.snap > 256<<10:
-		return usagef("--capture-snap-bytes %v is not from 64B to 256KiB", &f.snap)
-	case f.promiscuous && slices.Contains(f.interfaces, capture.AnyInterface):
-		return usagef("--promiscuous needs --interface")
 	case f.packetRing != 0 && f.packetRing < packetring.MinBytes:
 		return usagef("--packet-ring %v is less than 4MiB", &f.packetRing)
-	case len(f.namespaces) == 0 || slices.Contains(f.namespaces, ""):
-		return usagef("--netns names no network namespace")
 	}
-	if slices.ContainsFunc(f.interfaces, capture.IsPattern) {
-		if _, err := capture.ParseSelection(f.interfaces); err != nil {
-			return usagef("--interface: %w", err)
-		}
-	}
-	return nil
+	return f.watchFlags.check()
 }
 
 func (f *serverFlags) checkHTTP() error {
@@ -246,13 +203,4 @@ func (f *serverFlags) listen(log *slog.Logger) (net.Listener, error) {
 		return nil, fmt.Errorf("open the HTTP door: %w", err)
 	}
 	return l, nil
-}
-
-// newLogger writes log records to w.
-func (f *serverFlags) newLogger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: f.level}
-	if f.logFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
 }

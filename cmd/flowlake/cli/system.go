@@ -6,6 +6,7 @@ import (
 	"github.com/flowlake/flowlake/db"
 	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/db/schema"
+	"github.com/flowlake/flowlake/ingest/wire"
 	"github.com/flowlake/flowlake/query"
 )
 
@@ -14,6 +15,7 @@ type systemInfo struct {
 	counters func() []counter
 	settings func() []setting
 	queries  func() []queryInfo
+	agents   func() []wire.Agent
 }
 
 // setting is one flag as it holds.
@@ -54,7 +56,7 @@ func virtual(name, doc string, fill func(b *batch.Builder), cols ...schema.Colum
 
 // tables are the tables of system over an open database.
 func (s *systemInfo) tables(d *db.DB) []query.VirtualTable {
-	return []query.VirtualTable{segmentsTable(d), tagsTable(d), s.ingestTable(d), s.settingsTable(), s.queriesTable()}
+	return []query.VirtualTable{segmentsTable(d), tagsTable(d), s.ingestTable(d), s.settingsTable(), s.queriesTable(), s.agentsTable()}
 }
 
 func segmentsTable(d *db.DB) query.VirtualTable {
@@ -154,4 +156,28 @@ func (s *systemInfo) queriesTable() query.VirtualTable {
 	}, bigint("id", "", "counts up since the start"), timestamp("start_time", "when it began"),
 		text("state", "running, done or failed"), double("seconds", "s", "how long it took, or has taken so far"),
 		bigint("rows", "rows", "rows given out"), text("error", "why it failed"), text("sql", "the statement, cut to 4096 characters"))
+}
+
+func (s *systemInfo) agentsTable() query.VirtualTable {
+	return virtual("agents", "the agents that have sent rows since the server started", func(b *batch.Builder) {
+		if s.agents == nil {
+			return
+		}
+		for _, a := range s.agents() {
+			b.String(0, a.Name)
+			b.String(1, a.Address)
+			b.Bool(2, a.Connected)
+			b.Int(3, a.Since.UnixNano())
+			b.Int(4, a.Seen.UnixNano())
+			b.Int(5, int64(a.Frames))
+			b.Int(6, int64(a.Rows))
+			b.Int(7, int64(a.Bytes))
+			b.Int(8, int64(a.RefusedRows))
+			b.EndRow()
+		}
+	}, text("name", "name of the agent"), text("address", "where it connected from last"),
+		schema.Column{Name: "connected", Type: schema.Boolean, Doc: "whether it is connected now"},
+		timestamp("since", "when it connected last"), timestamp("seen", "when it last said something"),
+		bigint("batches", "", "batches of it that were stored"), bigint("rows", "rows", "rows of them"),
+		bigint("bytes", "bytes", "encoded bytes of them"), bigint("refused_rows", "rows", "rows of it that were not stored"))
 }
