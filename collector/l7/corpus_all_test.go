@@ -84,6 +84,9 @@ func wrongPairs(want, got []Exchange) string {
 	}
 	key := func(e *Exchange) pair {
 		k := pair{protocol: e.Protocol, rseq: e.RequestSeq, aseq: e.ResponseSeq}
+		if f := protocols[e.Protocol].family; f != Unknown { // what tells gRPC may be cut off
+			k.protocol = f
+		}
 		if e.RequestSeq == 0 && e.ResponseSeq == 0 { // datagrams go by time
 			k.start, k.end = e.StartNanos, e.EndNanos
 		}

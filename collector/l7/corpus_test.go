@@ -274,21 +274,6 @@ func TestCorpusHTTP1(t *testing.T) {
 	}
 }
 
-func TestCorpusHTTP2IsNotHTTP1(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(corpusDir(t), "l7", "http", "*.pcap"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		if strings.Contains(f, "istio") {
-			continue
-		}
-		if rec, _ := replay(t, f, Options{}, false); len(rec.lines) != 0 {
-			t.Errorf("%s: %q", filepath.Base(f), rec.lines)
-		}
-	}
-}
-
 // TestCorpusOthers plays the captures of all other protocols: nothing in them may be taken for HTTP/1 or DNS.
 func TestCorpusOthers(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(corpusDir(t), "l7", "*", "*.pcap"))

@@ -165,7 +165,7 @@ func (c *Conn) touch(pd *pending, atNanos int64) {
 // finish reports a response and its exchange. pd is not in the list any more, or nil.
 func (c *Conn) finish(pd *pending, ex *Exchange) {
 	t, rrt := c.t, int64(-1)
-	if pd != nil {
+	if pd != nil && ex.Kind != KindResponse {
 		rrt = max(ex.EndNanos-ex.StartNanos, 0)
 	}
 	t.m.Responses++

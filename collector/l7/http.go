@@ -21,16 +21,23 @@ type httpDriver struct {
 // kept is a further header to keep: its name in lower case and the attribute it becomes.
 type kept struct{ name, key string }
 
-func newHTTPDriver(t *Tracker) driver {
-	captures := func(names []string, prefix string) (cs []kept) {
-		for _, n := range names {
-			n = strings.ToLower(n)
-			cs = append(cs, kept{name: n, key: prefix + n})
-		}
-		return cs
+// Prefixes of the attributes that such headers become.
+const (
+	requestHeader  = "http.request.header."
+	responseHeader = "http.response.header."
+)
+
+// keptHeaders prepares headers that the Options ask for.
+func keptHeaders(names []string, prefix string) (ks []kept) {
+	for _, n := range names {
+		n = strings.ToLower(n)
+		ks = append(ks, kept{name: n, key: prefix + n})
 	}
-	return &httpDriver{t: t, reqHeaders: captures(t.o.RequestHeaders, "http.request.header."),
-		rspHeaders: captures(t.o.ResponseHeaders, "http.response.header.")}
+	return ks
+}
+
+func newHTTPDriver(t *Tracker) driver {
+	return &httpDriver{t: t, reqHeaders: keptHeaders(t.o.RequestHeaders, requestHeader), rspHeaders: keptHeaders(t.o.ResponseHeaders, responseHeader)}
 }
 
 func (d *httpDriver) check(c *Conn, in *input, _ bool) shape {
@@ -184,6 +191,10 @@ func (d *httpDriver) response(c *Conn, in *input, headLen int) {
 	if r.Code < 200 && r.Code != switching { // interim; the real one follows
 		return
 	}
+	if r.Code == switching && isWord(r.Fields[http1.Upgrade], "h2c") {
+		d.toHTTP2(c)
+		return
+	}
 	pd := c.takeOldest()
 	ex := c.answer(pd, in)
 	m := methodOther
@@ -201,10 +212,34 @@ func (d *httpDriver) response(c *Conn, in *input, headLen int) {
 	if body >= 0 && headLen >= 0 {
 		ex.ResponseBytes = int64(headLen) + body
 	}
-	c.finish(pd, ex)
-	if tunnel {
-		c.stop()
+	upgrade := r.Fields[http1.Upgrade]
+	if r.Code == switching {
+		d.t.attribute(ex, "upgrade", upgrade)
 	}
+	if tunnel && !isWord(upgrade, "websocket") {
+		c.finish(pd, ex)
+		c.stop()
+		return
+	}
+	if tunnel {
+		c.becomeWebSocket(ex)
+	}
+	c.finish(pd, ex)
+}
+
+// isWord compares without regard to case.
+func isWord(v []byte, word string) bool {
+	return len(v) == len(word) && bytes.EqualFold(v, []byte(word))
+}
+
+// toHTTP2 goes on in HTTP/2 after an upgrade (RFC 7540 §3.2): what the request has asked for is answered there, as stream 1.
+func (d *httpDriver) toHTTP2(c *Conn) {
+	if pd := c.first; pd != nil && pd.next == nil && c.owed == 0 && !c.uncertain && d.t.drivers[HTTP2] != nil {
+		ex := &pd.ex
+		pd.key, ex.RequestID, ex.Protocol = 1, 1, HTTP2
+		d.t.attribute(ex, "upgrade", d.rsp.Fields[http1.Upgrade])
+	}
+	c.become(HTTP2)
 }
 
 // fill fills in what the head in d.rsp says.

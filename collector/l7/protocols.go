@@ -75,9 +75,9 @@ const (
 // protocols has a line per Protocol. The order of the constants is that in which protocols are tried.
 var protocols = [numProtocols]protocol{
 	HTTP:       {name: "http", over: overTCP, ports: []uint16{80, 8080, 8000}, timeout: usualTimeout, ordered: true, make: newHTTPDriver},
-	HTTP2:      {name: "http2", over: overTCP, ports: []uint16{80, 8080, 50051}, timeout: usualTimeout},
+	HTTP2:      {name: "http2", over: overTCP, ports: []uint16{80, 8080, 50051}, timeout: usualTimeout, make: newHTTP2Driver},
 	GRPC:       {name: "grpc", timeout: usualTimeout, family: HTTP2},
-	WebSocket:  {name: "websocket", timeout: usualTimeout},
+	WebSocket:  {name: "websocket", over: overTCP, timeout: usualTimeout, make: newWebSocketDriver},
 	DNS:        {name: "dns", over: overTCP | overUDP, ports: []uint16{portDNS, portMDNS, portLLMNR}, timeout: shortTimeout, make: newDNSDriver},
 	TLS:        {name: "tls", over: overTCP, ports: []uint16{443, 8443, 853}, timeout: shortTimeout, ordered: true},
 	MySQL:      {name: "mysql", over: overTCP, ports: []uint16{3306, 33060, 4000}, timeout: usualTimeout, ordered: true, make: newMySQLDriver},

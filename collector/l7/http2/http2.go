@@ -174,8 +174,8 @@ func Check(p []byte, lenient bool, fs *Fields) wire.Verdict {
 		}
 		n, err := ParseFrame(rest, &f)
 		switch {
-		case err == ErrShort && rest[0] == 0 && (len(rest) < 4 || int(rest[3]) < len(shapes)):
-			return atFirst(frames)
+		case err == ErrShort && frames > 1 && rest[0] == 0 && (len(rest) < 4 || int(rest[3]) < len(shapes)):
+			return wire.Either
 		case err != nil || !f.usual():
 			return wire.No
 		case n <= len(rest):

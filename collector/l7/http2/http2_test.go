@@ -240,6 +240,7 @@ func TestCheck(t *testing.T) {
 		{"part of it", preface[:20], wire.Maybe, wire.Maybe},
 		{"nothing", "", wire.Maybe, wire.Maybe},
 		{"request", grpcRequest, wire.Request, wire.Request},
+		{"cut within the frame's header", grpcRequest[:16], wire.No, wire.No},
 		{"cut", grpcRequest[:60], wire.Maybe, wire.Maybe},
 		{"response", grpcResponse, wire.Response, wire.Response},
 		{"trailer", grpcTrailer, wire.No, wire.No},
