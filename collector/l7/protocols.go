@@ -82,7 +82,7 @@ var protocols = [numProtocols]protocol{
 	TLS:        {name: "tls", over: overTCP, ports: []uint16{443, 8443, 853}, timeout: shortTimeout, ordered: true},
 	MySQL:      {name: "mysql", over: overTCP, ports: []uint16{3306, 33060, 4000}, timeout: usualTimeout, ordered: true, make: newMySQLDriver},
 	PostgreSQL: {name: "postgresql", over: overTCP, ports: []uint16{5432, 6432}, timeout: usualTimeout, ordered: true, make: newPostgreSQLDriver},
-	MongoDB:    {name: "mongodb", over: overTCP, ports: []uint16{27017, 27018, 27019}, timeout: usualTimeout},
+	MongoDB:    {name: "mongodb", over: overTCP, ports: []uint16{27017, 27018, 27019}, timeout: usualTimeout, make: newMongoDBDriver},
 	Redis:      {name: "redis", over: overTCP, ports: []uint16{6379, 6380, 26379}, timeout: usualTimeout, ordered: true, make: newRedisDriver},
 	Memcached:  {name: "memcached", over: overTCP, ports: []uint16{11211}, timeout: usualTimeout, ordered: true, make: newMemcachedDriver},
 	Kafka:      {name: "kafka", over: overTCP, ports: []uint16{9092, 9093, 19092}, timeout: usualTimeout},
