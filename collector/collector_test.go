@@ -52,6 +52,9 @@ func (s *table) Write(_ context.Context, b *batch.Batch) error {
 		row := map[string]string{}
 		for c, v := range b.Cols {
 			if v == nil || v.IsNull(i) {
+				if col := b.Table.Columns[c]; v == nil && col.Role == schema.Counter {
+					row[col.Name] = "0" // a column that was never set
+				}
 				continue
 			}
 			row[b.Table.Columns[c].Name] = cell(v, i)

@@ -181,7 +181,7 @@ func newRows[T any](t *schema.Table, p *place, ints []intColumn[T], texts []text
 // fill sets the columns that come from v and from the place; the caller sets the others and ends the row.
 func (r *rows[T]) fill(v *T, client, server packet.Addr, iface uint32) {
 	for i, c := range r.ints {
-		if x := c.get(v); x >= 0 || !r.nullable[i] {
+		if x := c.get(v); x > 0 || x == 0 && r.nullable[i] || x < 0 && !r.nullable[i] { // 0 is what it is anyway
 			r.Int(r.intCols[i], x)
 		}
 	}

@@ -30,7 +30,7 @@ type worker struct {
 	flows *flowRows
 	spans *spanRows
 	edges *edges // nil when there are no rows of edges
-	pkt   packet.Packet
+	pkts  [flow.LookAhead]packet.Packet
 	// emit takes a sealed batch.
 	emit func(*batch.Batch) error
 	// err is the first error of emit: from then on rows are no longer made.
@@ -69,16 +69,26 @@ func newWorker(tables *schema.Registry, p *place, t Tagger, o flow.Options, emit
 
 // frames enters a batch of frames.
 func (w *worker) frames(b *capture.Batch) error {
-	for i := range b.Frames {
-		f := &b.Frames[i]
-		w.decodes.Frames++
-		if err := f.Decode(w.dec, &w.pkt); err != nil {
+	for frames := b.Frames; len(frames) > 0; {
+		n := min(len(frames), flow.LookAhead)
+		w.table.Packets(w.decode(frames[:n]))
+		frames = frames[n:]
+	}
+	return w.err
+}
+
+// decode decodes at most flow.LookAhead frames. Those that cannot be are counted.
+func (w *worker) decode(frames []capture.Frame) []packet.Packet {
+	w.decodes.Frames += uint64(len(frames))
+	n := 0
+	for i := range frames {
+		if err := frames[i].Decode(w.dec, &w.pkts[n]); err != nil {
 			w.decodes.count(err)
 			continue
 		}
-		w.table.Packet(&w.pkt)
+		n++
 	}
-	return w.err
+	return w.pkts[:n]
 }
 
 func (c *decodeCounts) count(err error) {

@@ -137,15 +137,7 @@ func (c count) Write(_ context.Context, b *batch.Batch) error {
 
 // packetRows makes rows of packets, in one goroutine. Rows of the outcome are packets, but for PacketsHTTP.
 func packetRows(ctx context.Context, s Spec) (*Outcome, error) {
-	tags := enrich.New()
-	opts := func(o *collector.ImportOptions) {
-		if s.Form != PacketsFlows && s.Form != PacketsOpen {
-			o.Tags = tags
-		} else {
-			o.Flow.DisableL7 = true
-		}
-		o.Agent = "bench"
-	}
+	opts := packetOptions(s.Form, enrich.New())
 	var src capture.Source
 	var err error
 	out := &Outcome{}
@@ -166,8 +158,7 @@ func packetRows(ctx context.Context, s Spec) (*Outcome, error) {
 	case PacketsHTTP:
 		src = httpRing(s.Rows)
 	default:
-		p := packets(s)
-		src = &ring{n: s.Rows, next: func(i int, f *capture.Frame) { f.Data = p.At(i % p.Len()) }}
+		src = poolRing(s.Rows, packets(s))
 	}
 	if err != nil {
 		return nil, err
@@ -185,6 +176,23 @@ func packetRows(ctx context.Context, s Spec) (*Outcome, error) {
 	out.GCShare = (gcSeconds() - gc) / max(out.CPU, 1e-9)
 	out.Rows = int64(st.Packets)
 	return out, packetNotes(s, out, &st, sink)
+}
+
+// packetOptions are those of a form.
+func packetOptions(form string, t collector.Tagger) func(*collector.ImportOptions) {
+	return func(o *collector.ImportOptions) {
+		o.Agent = "bench"
+		if form == PacketsFlows || form == PacketsOpen {
+			o.Flow.DisableL7 = true
+		} else {
+			o.Tags = t
+		}
+	}
+}
+
+// poolRing hands out packets again and again.
+func poolRing(n int, p *gen.Packets) *ring {
+	return &ring{n: n, next: func(i int, f *capture.Frame) { f.Data = p.At(i % p.Len()) }}
 }
 
 // packetNotes says what came of the packets, and fails where that is not what it has to be.

@@ -1,6 +1,9 @@
 package flow
 
-import "testing"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
 // TestNoAllocationPerPacket: neither open flows nor new ones allocate once the table has its size.
 func TestNoAllocationPerPacket(t *testing.T) {
@@ -42,4 +45,23 @@ func TestBytesPerFlow(t *testing.T) {
 	if per := m.TableBytes / m.Open; per > 512 {
 		t.Errorf("%d bytes per flow", per)
 	}
+}
+
+// TestPacketsIsPacket: packets entered together give what they give one by one.
+func TestPacketsIsPacket(t *testing.T) {
+	seeds(t, func(t *testing.T, rnd *rand.Rand) {
+		packets := randomTalks(rnd, 60)
+		for _, o := range []Options{{}, {MaxFlows: 8}} {
+			want, _ := run(o, packets)
+			got := &recorder{}
+			table := New(o, got)
+			for rest := packets; len(rest) > 0; {
+				n := min(1+rnd.IntN(40), len(rest))
+				table.Packets(rest[:n])
+				rest = rest[n:]
+			}
+			table.Flush(table.now)
+			compareReports(t, got.reports, want.reports)
+		}
+	})
 }

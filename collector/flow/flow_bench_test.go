@@ -68,6 +68,31 @@ func BenchmarkEstablished(b *testing.B) {
 	}
 }
 
+// BenchmarkEstablishedAhead is BenchmarkEstablished with LookAhead packets at a time.
+func BenchmarkEstablishedAhead(b *testing.B) {
+	for _, n := range []int{1, 1000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("flows=%d", n), func(b *testing.B) {
+			t, p := opened(n, Options{DisableL7: true})
+			seqs := make([]uint32, n)
+			b.ReportAllocs()
+			i, at := 0, p.TimeNanos
+			var ps [LookAhead]packet.Packet
+			for b.Loop() {
+				for j := range ps {
+					at += 1000
+					ps[j] = p
+					endpoints(&ps[j], i)
+					ps[j].TimeNanos, ps[j].Seq = at, 101+seqs[i]
+					seqs[i] += 100
+					i = (i + 7919) % n
+				}
+				t.Packets(ps[:])
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*LookAhead), "ns/packet")
+		})
+	}
+}
+
 // BenchmarkConversation is the cost per packet of a whole conversation in a table of open ones: handshake, request,
 // response in two segments with their acknowledgements, and the close.
 func BenchmarkConversation(b *testing.B) {

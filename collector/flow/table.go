@@ -50,6 +50,9 @@ type Table struct {
 	tracker   *l7.Tracker
 	icmp      []byte // scratch space for an echo's message
 
+	ahead   [LookAhead]found
+	touched uint64 // keeps the loads of lookAhead
+
 	rep     Report
 	pending []pending // scratch of timers and reports
 	m       Metrics
@@ -96,9 +99,73 @@ func (t *Table) Metrics() Metrics {
 	return m
 }
 
+// LookAhead is how many packets Packets looks up at once.
+const LookAhead = 16
+
+// found is where a packet belongs.
+type found struct {
+	key     flowKey
+	hash    uint32
+	srcIsLo bool
+	// hint is the number of the flow that the index has first for the hash; 0 for none.
+	hint uint32
+}
+
+func (t *Table) place(p *packet.Packet, a *found) {
+	a.key, a.srcIsLo = keyOf(p)
+	a.hash = uint32(a.key.hash(t.seed) >> 32)
+}
+
+// Packets enters packets as Packet does, one after the other, in less time: with many flows open each packet waits for
+// memory, which is asked for here for several packets at once.
+func (t *Table) Packets(ps []packet.Packet) {
+	for len(ps) > 0 {
+		n := min(len(ps), LookAhead)
+		t.lookAhead(ps[:n])
+		for i := range n {
+			t.enter(&ps[i], &t.ahead[i])
+		}
+		ps = ps[n:]
+	}
+}
+
+// lookAhead places packets and reads what they will need of the index, of flows and of connections into the caches. The loads
+// of one loop do not wait for each other. Nothing is kept of them but the placing: flows come and go until their packet is entered.
+func (t *Table) lookAhead(ps []packet.Packet) {
+	mask := uint32(len(t.index.slots) - 1)
+	for i := range ps {
+		a := &t.ahead[i]
+		t.place(&ps[i], a)
+		a.hint = t.index.slots[a.hash&mask].flow
+	}
+	var x uint64
+	for i := range ps {
+		if hint := t.ahead[i].hint; hint != 0 {
+			f := t.arena.at(hint)
+			x += uint64(f.key.loPort) + uint64(f.due) + uint64(f.perf.peers[0].seq) + uint64(f.perf.peers[1].seq) + f.perf.bytes[1]
+		}
+	}
+	if t.tracker != nil {
+		for i := range ps {
+			if hint := t.ahead[i].hint; hint != 0 && ps[i].PayloadLen > 0 {
+				if c := *t.arena.conn(hint); c != nil {
+					x += uint64(c.Proto)
+				}
+			}
+		}
+	}
+	t.touched = x
+}
+
 // Packet enters a packet. Its time becomes the Table's unless that is later already; what is due by then is done first.
 // p is not kept.
 func (t *Table) Packet(p *packet.Packet) {
+	t.place(p, &t.ahead[0])
+	t.enter(p, &t.ahead[0])
+}
+
+// enter enters a packet that belongs to a.
+func (t *Table) enter(p *packet.Packet, a *found) {
 	t.m.Packets++
 	if p.TimeNanos < minNanos || p.TimeNanos > maxNanos {
 		t.m.IgnoredTime++
@@ -113,12 +180,11 @@ func (t *Table) Packet(p *packet.Packet) {
 		t.laterFragment(p)
 		return
 	}
-	k, srcIsLo := keyOf(p)
-	h := uint32(k.hash(t.seed) >> 32)
-	f := t.index.find(h, &t.arena, &k, p.Interface, t.o.KeyByInterface)
+	h, k, srcIsLo := a.hash, &a.key, a.srcIsLo
+	f := t.index.find(h, &t.arena, k, p.Interface, t.o.KeyByInterface)
 	if f != nil && f.due <= t.now {
 		t.runTimers(t.now)
-		f = t.index.find(h, &t.arena, &k, p.Interface, t.o.KeyByInterface)
+		f = t.index.find(h, &t.arena, k, p.Interface, t.o.KeyByInterface)
 	}
 	if f != nil && t.reusesPorts(f, p) {
 		t.m.Reused++
@@ -126,7 +192,7 @@ func (t *Table) Packet(p *packet.Packet) {
 		f = nil
 	}
 	if f == nil {
-		f = t.open(p, &k, h, srcIsLo)
+		f = t.open(p, k, h, srcIsLo)
 	}
 	if p.Fragment {
 		t.firstFragment(p, f, srcIsLo)

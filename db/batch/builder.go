@@ -26,6 +26,10 @@ type colBuilder struct {
 	valid    Bitmap // nullable columns only
 	dict     DictBuilder
 	empty    uint32 // code of "" plus one, once it was needed
+	// last is what String was given for the row before, and lastCode its code: the same text mostly comes again. last keeps
+	// the text in place, so that the same place and length are the same text. "" for none.
+	last     string
+	lastCode uint32
 }
 
 // NewBuilder makes batches of the table.
@@ -48,9 +52,15 @@ func (b *Builder) Bytes() int { return b.bytes }
 
 // Int sets an integer, boolean or timestamp column of the current row.
 func (b *Builder) Int(col int, v int64) {
-	c := b.touch(col, schema.Int64)
+	c := &b.cols[col]
+	if len(c.i64) != b.n || c.typ.Physical() != schema.Int64 { // no row was left out: nothing to bring up
+		c = b.touch(col, schema.Int64)
+	}
+	c.touched = true
 	c.i64 = append(c.i64, v)
-	c.setValid(b.n)
+	if c.nullable {
+		c.setValid(b.n)
+	}
 	b.bytes += 8
 }
 
@@ -80,7 +90,19 @@ func (b *Builder) Text(col int, v []byte) {
 }
 
 // String is Text for a string.
-func (b *Builder) String(col int, v string) { b.Text(col, unsafe.Slice(unsafe.StringData(v), len(v))) }
+func (b *Builder) String(col int, v string) {
+	c := b.touch(col, schema.Code)
+	if len(v) == len(c.last) && unsafe.StringData(v) == unsafe.StringData(c.last) && v != "" {
+		c.codes = append(c.codes, c.lastCode)
+		b.bytes += 4
+		return
+	}
+	before := c.dict.Bytes()
+	code := c.dict.Code(unsafe.Slice(unsafe.StringData(v), len(v)))
+	c.codes = append(c.codes, code)
+	c.last, c.lastCode = v, code
+	b.bytes += 4 + c.dict.Bytes() - before
+}
 
 // Tags sets a tag-set column of the current row to a tag-set encoding (tags.AppendSet). v is copied.
 func (b *Builder) Tags(col int, v []byte) {
@@ -166,7 +188,7 @@ func (c *colBuilder) seal(n int) *Vector {
 	default:
 		v.Codes, c.codes = c.codes, make([]uint32, 0, n)
 		v.Dict = c.dict.Seal()
-		c.empty = 0
+		c.empty, c.last = 0, ""
 	}
 	if c.nullable {
 		for len(c.valid) < (n+63)/64 {
