@@ -204,6 +204,9 @@ func Again(p []byte, server bool) bool {
 	if n := fixed(typ, server); n > 0 && whole != n {
 		return false
 	}
+	if server && (typ == ParameterStatus && whole < 8 || typ == ErrorResponse && len(p) > HeaderLen && p[HeaderLen] != 'S') {
+		return false // a Sync, an Execute
+	}
 	_, ok := walk(p, types)
 	return ok
 }
