@@ -96,9 +96,15 @@ func (d *mysqlDriver) again(c *Conn, in *input) shape {
 	if st.compress {
 		return d.againFrame(st, in)
 	}
+	if len(in.p) < mysql.HeaderLen {
+		return shapeMaybe
+	}
 	if !in.server {
-		s := mysql.Check(in.p, true)
-		if s != mysql.IsRequest && s != mysql.IsLogin {
+		switch mysql.Check(in.p, true) {
+		case mysql.IsRequest, mysql.IsLogin:
+		case mysql.Maybe:
+			return shapeMaybe
+		default:
 			return shapeNo
 		}
 		st.more[Client] = false
@@ -107,11 +113,14 @@ func (d *mysqlDriver) again(c *Conn, in *input) shape {
 		}
 		return shapeRequest
 	}
-	if mysql.CheckResponse(in.p) == mysql.IsResponse || mysql.Check(in.p, false) == mysql.IsGreeting {
+	s := mysql.CheckResponse(in.p)
+	switch {
+	case s == mysql.IsResponse || mysql.Check(in.p, false) == mysql.IsGreeting:
 		st.more[Server], st.phase = false, mysqlIdle
 		return shapeResponse
-	}
-	if st.phase == mysqlAuth {
+	case s == mysql.Maybe:
+		return shapeMaybe
+	case st.phase == mysqlAuth:
 		return endOfLogin(in.p)
 	}
 	return shapeNo
@@ -159,13 +168,14 @@ func (d *mysqlDriver) packet(c *Conn, st *mysqlState, in *input, p []byte, cut b
 	if len(p) < mysql.HeaderLen {
 		return orNothing(p, cut), nil
 	}
-	size, _ := mysql.Header(p)
-	side := Client
-	if in.server {
-		side = Server
-	}
+	size, seq := mysql.Header(p)
+	side := sideOf(in)
 	if st.more[side] {
 		st.more[side] = size == mysql.MaxPayload
+		if in.server {
+			st.seq = seq
+			st.bytes += int64(mysql.HeaderLen + size)
+		}
 		return mysql.HeaderLen + size, nil
 	}
 	var n int

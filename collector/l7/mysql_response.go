@@ -201,8 +201,9 @@ func (d *mysqlDriver) firstRow(st *mysqlState, ex *Exchange, cmd mysql.Command, 
 	}
 	if cmd == mysql.ComFieldList {
 		st.rows = -1 << 62 // definitions are no rows
-	} else {
-		ex.AffectedRows = st.rows
+	}
+	if st.phase == mysqlIdle {
+		d.affected(ex, st.rows)
 	}
 }
 
@@ -325,7 +326,7 @@ func (d *mysqlDriver) run(c *Conn, st *mysqlState, in *input, p []byte, cut bool
 
 // isLast says whether a packet ends the rows: a row that begins with these bytes is longer.
 func isLast(b byte, size int) bool {
-	return b == mysql.ErrByte || b == mysql.EOFByte && size < mysql.MaxPayload
+	return size > 0 && (b == mysql.ErrByte || b == mysql.EOFByte && size < mysql.MaxPayload)
 }
 
 // skipOne counts a definition or a row.
@@ -357,6 +358,8 @@ func (d *mysqlDriver) endOfRows(c *Conn, st *mysqlState, body []byte, size int) 
 	switch {
 	case body[0] == mysql.ErrByte:
 		d.failed(st, ex, body)
+		d.close(c, st)
+		return
 	case size <= eofLen:
 		status, _ = mysql.ParseEOF(body)
 		if st.defined && status&mysql.StatusCursorExists == 0 { // rows follow

@@ -128,18 +128,25 @@ func follows(p []byte) bool {
 // CheckResponse says whether p begins with the first packet of an answer to a command. It is for connections that are known
 // to be MySQL's: an answer says little about itself.
 func CheckResponse(p []byte) Shape {
-	if len(p) < HeaderLen+1 {
-		return No
+	if len(p) < HeaderLen {
+		return Maybe
 	}
 	size, seq := Header(p)
+	if len(p) == HeaderLen && seq == 1 && size > 0 && size < 1<<12 {
+		return Maybe
+	}
+	if len(p) == HeaderLen {
+		return No
+	}
 	if seq != 1 || size == 0 {
 		return No
 	}
 	body := p[HeaderLen:min(len(p), HeaderLen+size)]
 	rest := p[HeaderLen+len(body):]
+	goesOn := len(rest) < HeaderLen || rest[3] == seq+1
 	switch body[0] {
 	case OKByte:
-		if size >= 7 && size < 4096 && (len(rest) == 0 || len(rest) >= HeaderLen && rest[3] == 2) {
+		if size >= 7 && size < 4096 && goesOn {
 			return IsResponse
 		}
 	case ErrByte:
@@ -155,7 +162,7 @@ func CheckResponse(p []byte) Shape {
 			return IsResponse
 		}
 	default:
-		if _, _, err := ParseColumns(body); err == nil && (len(rest) == 0 || len(rest) >= HeaderLen && rest[3] == 2) {
+		if _, _, err := ParseColumns(body); err == nil && goesOn {
 			return IsResponse
 		}
 	}

@@ -271,7 +271,12 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s is no response", p)
 		}
 	}
-	for _, p := range []string{"", "01000001", greeting8, query8, okSchema, "05000002fe00002200", "ff00000141414141"} {
+	for _, p := range []string{"", "01", "01000001"} {
+		if CheckResponse(raw(t, p)) != Maybe {
+			t.Errorf("%s may be no response", p)
+		}
+	}
+	for _, p := range []string{"01000002", greeting8, query8, okSchema, "05000002fe00002200", "ff00000141414141"} {
 		if CheckResponse(raw(t, p)) != No {
 			t.Errorf("%s is a response", p)
 		}
