@@ -105,7 +105,7 @@ func (d *redisDriver) command(c *Conn, s *redisConn, in *input) (int, error) {
 	if !whole && !in.cut && len(in.p) < d.t.o.MaxText {
 		return 0, nil
 	}
-	if d.cmd.Len == 0 {
+	if d.cmd.Len == 0 || d.cmd.Len == 1 && d.cmd.Cut { // half a name is none
 		return 0, redis.ErrMalformed
 	}
 	pd := c.newPending(in)

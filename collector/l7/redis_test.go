@@ -219,6 +219,12 @@ func TestRedisHoles(t *testing.T) {
 	if m := k.tr.Metrics(); m.Unpaired != 0 || m.Pending != 0 {
 		t.Errorf("%+v", m)
 	}
+	k.client("*2\r\n$7\r\nHGET") // half a name, though also a name
+	k.skip(Client, 12)
+	k.client(resp("GET", "c"))
+	k.tr.Tick(k.time + 1e9)
+	k.server("$1\r\nc\r\n")
+	k.want("session GET GET c > -1 ok")
 	// A hole in a command.
 	k.client("*4\r\n$5\r\nRPUSH\r\n$1\r\nk\r\n$3\r\nabc\r\n$3\r\nab")
 	k.skip(Client, 4)

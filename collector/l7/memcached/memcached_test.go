@@ -77,6 +77,9 @@ func TestParseRequest(t *testing.T) {
 	if n, err := ParseRequest([]byte("get a b"), true, &r); n != 7 || err != nil || r.Keys != 2 {
 		t.Errorf("cut: %d %v %+v", n, err, r)
 	}
+	if _, err := ParseRequest([]byte("dele"), true, &r); err == nil {
+		t.Error("half a name is taken for one")
+	}
 }
 
 func TestParseReply(t *testing.T) {

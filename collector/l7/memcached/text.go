@@ -141,6 +141,9 @@ func ParseRequest(p []byte, cut bool, r *Request) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if r.Kind == Other && n == len(line) { // half a name is none
+		return 0, ErrMalformed
+	}
 	if data >= 0 {
 		n += int(data) + 2
 		if end := n - 2; end < len(p) && p[end] != '\r' || n <= len(p) && p[n-1] != '\n' {
