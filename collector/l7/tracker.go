@@ -11,6 +11,7 @@ import (
 
 const (
 	internSlots = 2048 // texts remembered by a Tracker
+	internWays  = 4    // places where one may be: those of one exchange must not drive each other out
 	internMax   = 256  // bytes; longer texts are not remembered
 	maxFree     = 1024 // unused objects of one kind a Tracker keeps
 	maxFreeBufs = 64   // the same for buffers, which are bigger
@@ -35,7 +36,7 @@ type Tracker struct {
 	ex      Exchange // for responses without a request
 
 	seed   maphash.Seed
-	intern [internSlots]string
+	intern [internSlots / internWays][internWays]string
 
 	freeConns   []*Conn
 	freePending []*pending
@@ -109,11 +110,15 @@ func (t *Tracker) text(b []byte, limit int) string {
 	if len(b) > internMax {
 		return clean(b, limit)
 	}
-	slot := &t.intern[maphash.Bytes(t.seed, b)%internSlots]
-	if *slot != string(b) {
-		*slot = clean(b, limit)
+	ways := &t.intern[maphash.Bytes(t.seed, b)%uint64(len(t.intern))]
+	for i := range ways {
+		if ways[i] == string(b) {
+			return ways[i]
+		}
 	}
-	return *slot
+	copy(ways[1:], ways[:internWays-1])
+	ways[0] = clean(b, limit)
+	return ways[0]
 }
 
 // once makes a string as text does, of something that will not come again.
