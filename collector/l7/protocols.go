@@ -85,7 +85,7 @@ var protocols = [numProtocols]protocol{
 	MongoDB:    {name: "mongodb", over: overTCP, ports: []uint16{27017, 27018, 27019}, timeout: usualTimeout, make: newMongoDBDriver},
 	Redis:      {name: "redis", over: overTCP, ports: []uint16{6379, 6380, 26379}, timeout: usualTimeout, ordered: true, make: newRedisDriver},
 	Memcached:  {name: "memcached", over: overTCP, ports: []uint16{11211}, timeout: usualTimeout, ordered: true, make: newMemcachedDriver},
-	Kafka:      {name: "kafka", over: overTCP, ports: []uint16{9092, 9093, 19092}, timeout: usualTimeout},
+	Kafka:      {name: "kafka", over: overTCP, ports: []uint16{9092, 9093, 19092}, timeout: usualTimeout, make: newKafkaDriver},
 	MQTT:       {name: "mqtt", over: overTCP, ports: []uint16{1883}, timeout: usualTimeout, make: newMQTTDriver},
 	AMQP:       {name: "amqp", over: overTCP, ports: []uint16{5672}, timeout: usualTimeout, make: newAMQPDriver},
 	NATS:       {name: "nats", over: overTCP, ports: []uint16{4222, 6222}, timeout: usualTimeout, make: newNATSDriver},
