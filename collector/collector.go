@@ -119,6 +119,7 @@ type Collector struct {
 	o         Options
 	sink      batch.Sink
 	selection *capture.Selection // nil without patterns
+	expanded  bool               // Interfaces are those that any or patterns stood for
 	queue     *queue
 
 	mu   sync.Mutex // guards what follows; a worker's lock may be taken while it is held

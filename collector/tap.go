@@ -105,6 +105,11 @@ func (c *Collector) open() error {
 			return err
 		}
 	}
+	if !capture.SharedSocket {
+		if err := c.expand(); err != nil {
+			return err
+		}
+	}
 	for _, name := range c.o.Namespaces {
 		if name == Self || name == AllNamespaces && !slices.Contains(c.o.Namespaces, Self) {
 			if _, err := c.tapNamespace(nil, c.o.Workers, c.o.RingBytes); err != nil {
@@ -139,6 +144,34 @@ func (c *Collector) open() error {
 	return nil
 }
 
+// expand names the interfaces there are now that any or the patterns stand for, where a source captures on one only.
+func (c *Collector) expand() error {
+	s := c.selection
+	if s == nil {
+		if !slices.Contains(c.o.Interfaces, capture.AnyInterface) {
+			return nil
+		}
+		var err error
+		if s, err = capture.ParseSelection(nil); err != nil {
+			return err
+		}
+	}
+	devices, err := capture.Devices()
+	if err != nil {
+		return err
+	}
+	c.selection, c.o.Interfaces, c.expanded = nil, nil, true
+	for i := range devices {
+		if d := &devices[i]; d.Up && d.Matches(s) {
+			c.o.Interfaces = append(c.o.Interfaces, d.Name)
+		}
+	}
+	if len(c.o.Interfaces) == 0 {
+		return fmt.Errorf("%w that is up and selected", capture.ErrNoInterface)
+	}
+	return nil
+}
+
 // tapNamespace opens the interfaces in a network namespace, nil for the thread's own, and returns their taps. On success the
 // taps own the namespace.
 func (c *Collector) tapNamespace(n *capture.Namespace, workers, ring int) ([]*tap, error) {
@@ -147,6 +180,7 @@ func (c *Collector) tapNamespace(n *capture.Namespace, workers, ring int) ([]*ta
 		names = []string{""}
 	}
 	var taps []*tap
+	var left error // why interfaces are left out
 	fail := func(err error) ([]*tap, error) {
 		for _, t := range taps {
 			err = errors.Join(err, t.close())
@@ -161,6 +195,10 @@ func (c *Collector) tapNamespace(n *capture.Namespace, workers, ring int) ([]*ta
 			l.BlockBytes = max(l.BlockBytes&^(64<<10-1), 64<<10) // a multiple of any page size
 			l.Blocks = max(ring/l.BlockBytes, 2)
 		})
+		if err != nil && c.expanded && !errors.Is(err, capture.ErrPermission) {
+			left = errors.Join(left, err) // one that was not named need not work
+			continue
+		}
 		if err != nil {
 			return fail(err)
 		}
@@ -171,6 +209,12 @@ func (c *Collector) tapNamespace(n *capture.Namespace, workers, ring int) ([]*ta
 			}
 			taps = append(taps, t)
 		}
+	}
+	if left != nil {
+		if len(taps) == 0 {
+			return nil, left
+		}
+		c.o.Error(fmt.Errorf("interfaces are left out: %w", left))
 	}
 	c.mu.Lock()
 	c.taps = append(c.taps, taps...)

@@ -41,6 +41,9 @@ type Live struct {
 	fdClosed       bool
 }
 
+// SharedSocket says whether one source can capture on several interfaces: on all, or on those of a Selection.
+const SharedSocket = true
+
 // OpenLive starts to capture: frames wait in the ring for Run. Opening needs the right CAP_NET_RAW in the network
 // namespace of the calling thread; without it the error is an ErrPermission.
 func OpenLive(opts ...func(*LiveOptions)) (*Live, error) {

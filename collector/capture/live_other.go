@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !windows && !darwin
 
 package capture
 
@@ -29,3 +29,6 @@ func (*Live) Metrics() Metrics { return Metrics{} }
 
 // Close does nothing on this platform.
 func (*Live) Close() error { return nil }
+
+// SharedSocket says whether one source can capture on several interfaces.
+const SharedSocket = false

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/flowlake/flowlake/collector/capture"
 	"github.com/flowlake/flowlake/query/render"
 )
 
@@ -16,9 +17,9 @@ func newCheck(s *Streams) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:     "check",
 		Short:   "Check a configuration, or what this machine allows",
-		Example: "  flowlake check config flowlake.yaml\n  flowlake check kernel",
+		Example: "  flowlake check config flowlake.yaml\n  flowlake check kernel\n  flowlake check interfaces",
 	})
-	cmd.AddCommand(newCheckConfig(s), newCheckKernel(s))
+	cmd.AddCommand(newCheckConfig(s), newCheckKernel(s), newCheckInterfaces(s))
 	return cmd
 }
 
@@ -125,6 +126,46 @@ func newCheckKernel(s *Streams) *cobra.Command {
 			out.head("check", "found", "state", "without_it", "to_do")
 			for _, f := range append([]finding{{"platform", runtime.GOOS + "/" + runtime.GOARCH, "ok", "", ""}}, kernelFindings()...) {
 				if err := out.row(f.what, f.found, f.state, f.without, f.todo); err != nil {
+					return err
+				}
+			}
+			return out.close()
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", format, "how the list is written: "+strings.Join(render.Names(), ", "))
+	return cmd
+}
+
+func newCheckInterfaces(s *Streams) *cobra.Command {
+	format := "table"
+	cmd := &cobra.Command{
+		Use:   "interfaces",
+		Short: "List the network interfaces that can be captured on",
+		Long: `List the network interfaces of this host: what --interface of the server takes. On Windows an interface has a name, which is a
+path, and the alias that Windows shows; either will do.`,
+		Example: "  flowlake check interfaces\n  flowlake check interfaces --format json",
+		Args:    args(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			if render.MIME(format) == "" {
+				return usagef("unknown format %q; there are %s", format, strings.Join(render.Names(), ", "))
+			}
+			devices, err := capture.Devices()
+			if err != nil {
+				return err
+			}
+			out := &listing{s: s, format: format}
+			out.head("name", "alias", "description", "addresses", "state")
+			for i := range devices {
+				d := &devices[i]
+				var addrs []string
+				for _, a := range d.Addrs {
+					addrs = append(addrs, a.String())
+				}
+				state := "down"
+				if d.Up {
+					state = "up"
+				}
+				if err := out.row(d.Name, d.Alias, d.Description, strings.Join(addrs, " "), state); err != nil {
 					return err
 				}
 			}
