@@ -86,16 +86,16 @@ func Size(p []byte) int {
 
 // CheckRequest says whether p begins with a request: a length that fits, an API and version that exist, a correlation id that is not
 // negative, a client id of printable characters. Where nothing hints at Kafka, the message has to be of a usual length and the
-// client id must not be empty.
+// client id must not be empty; and all of the header has to be there, as clients write it at once.
 func CheckRequest(p []byte, hint bool) wire.Verdict {
 	n := Size(p)
+	const fixed = sizeBytes + 2 + 2 + 4 + 2
 	switch {
+	case n < 0 || !hint && (n > maxUnhinted || len(p) < fixed):
+		return wire.No
 	case n == 0:
 		return wire.Maybe
-	case n < 0 || !hint && n > maxUnhinted:
-		return wire.No
 	}
-	const fixed = sizeBytes + 2 + 2 + 4 + 2
 	r := wire.NewReader(p[sizeBytes:])
 	api, version, correlation, client := API(r.U16()), int16(r.U16()), int32(r.U32()), int16(r.U16())
 	if len(p) >= sizeBytes+2 && !api.known() || len(p) >= sizeBytes+4 && !api.has(version) || len(p) >= fixed-2 && correlation < 0 {
