@@ -190,9 +190,17 @@ func packetOptions(form string, t collector.Tagger) func(*collector.ImportOption
 	}
 }
 
-// poolRing hands out packets again and again.
+// poolRing hands out packets again and again, each time of other clients: 10.x for the x-th time, where servers are 10.96.
 func poolRing(n int, p *gen.Packets) *ring {
-	return &ring{n: n, next: func(i int, f *capture.Frame) { f.Data = p.At(i % p.Len()) }}
+	return &ring{n: n, next: func(i int, f *capture.Frame) {
+		f.Data = p.At(i % p.Len())
+		const src, dst = 26 + 1, 30 + 1
+		if f.Data[src] != 96 {
+			f.Data[src] = byte(i / p.Len() % 96)
+		} else {
+			f.Data[dst] = byte(i / p.Len() % 96)
+		}
+	}}
 }
 
 // packetNotes says what came of the packets, and fails where that is not what it has to be.

@@ -10,7 +10,7 @@ import (
 
 // BenchmarkPackets is what a packet costs on its way to rows, in the forms of the workload packets.
 func BenchmarkPackets(b *testing.B) {
-	const n = 1 << 20
+	const n = 2 << 20
 	s := Spec{Rows: n, Seed: 1}
 	tags := enrich.New()
 	p := packets(s)

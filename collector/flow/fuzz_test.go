@@ -72,6 +72,18 @@ func FuzzTable(f *testing.F) {
 		}
 		r, table := run(o, packets)
 		m := table.Metrics()
+		seconds, told := runSeconds(o, packets)
+		compareReports(t, seconds.reports, r.reports)
+		if told.seconds.n != 0 {
+			t.Fatalf("%d seconds are open", told.seconds.n)
+		}
+		sums, reports := undirected(byFlow(seconds.sums)), undirected(byFlow(sumsOf(r.reports)))
+		for _, m := range []map[flowSecond]*Sums{sums, reports} {
+			for _, s := range m { // a connection may be opened anew with the same ports
+				s.RTT, s.RTTClient, s.RTTServer = Delays{}, Delays{}, Delays{}
+			}
+		}
+		compareSums(t, sums, reports)
 		var n uint64
 		for i := range r.reports {
 			p := &r.reports[i]
