@@ -47,6 +47,7 @@ type pgState struct {
 	group uint64 // Syncs and the like of the client
 	done  uint64 // ReadyForQuerys of the server
 
+	answered bool  // the server has been heard
 	rows     int64 // DataRows of the response in progress
 	received int64 // its bytes
 }
@@ -87,19 +88,22 @@ func (d *pgDriver) check(c *Conn, in *input, _ bool) shape {
 // again finds the place in a stream of which bytes are lost.
 func (d *pgDriver) again(c *Conn, in *input) shape {
 	st := pgStateOf(c)
-	switch {
-	case in.server && st.encryption != 0 && len(in.p) == 1:
+	if in.server && st.encryption != 0 && len(in.p) == 1 {
 		return shapeResponse
-	case !postgresql.Again(in.p, in.server):
-		return shapeNo
-	case !in.server:
+	}
+	switch postgresql.Again(in.p, in.server) {
+	case postgresql.IsRequest:
 		st.open, st.parsed = false, false
 		return shapeRequest
+	case postgresql.IsResponse:
+		if st.answered && c.first != nil && (c.first.begun || c.first != c.last) {
+			c.uncertain = true // the ends of responses may be among what is lost
+		}
+		return shapeResponse
+	case postgresql.Maybe:
+		return shapeMaybe
 	}
-	if c.first != nil && (c.first.begun || c.first != c.last) {
-		c.uncertain = true // the ends of responses may be among what is lost
-	}
-	return shapeResponse
+	return shapeNo
 }
 
 func (d *pgDriver) step(c *Conn, in *input) (int, error) {
@@ -137,6 +141,7 @@ func (d *pgDriver) step(c *Conn, in *input) (int, error) {
 	}
 	body := in.p[postgresql.HeaderLen:min(whole, len(in.p))]
 	if in.server {
+		st.answered = true
 		return whole, d.fromServer(c, st, in, typ, body, whole)
 	}
 	return whole, d.fromClient(c, st, in, typ, body, whole)

@@ -185,30 +185,45 @@ func CheckServer(p []byte) Shape {
 
 // Again says whether p begins with a message of one side, on a connection that is PostgreSQL's: one that is whole, or the
 // beginning of one that may be long.
-func Again(p []byte, server bool) bool {
-	const likely = 1 << 20
-	if !server && CheckClient(p) == IsRequest {
-		return true
-	}
-	if len(p) < HeaderLen {
-		return false
-	}
-	types, long := clientTypes, "QPBd"
+func Again(p []byte, server bool) Shape {
+	types, long, found := clientTypes, "QPBd", IsRequest
 	if server {
-		types, long = serverTypes, "TDd12"
+		types, long, found = serverTypes, "TDd12", IsResponse
 	}
+	if s := CheckClient(p); !server && s != No {
+		return s
+	}
+	switch {
+	case len(p) > 0 && strings.IndexByte(types, p[0]) < 0:
+		return No
+	case len(p) < HeaderLen:
+		return Maybe
+	}
+	return again(p, server, types, long, found)
+}
+
+func again(p []byte, server bool, types, long string, found Shape) Shape {
+	const likely, short = 1 << 20, 1 << 12
 	typ, whole := Header(p)
-	if whole == 0 || whole > likely || strings.IndexByte(types, typ) < 0 || whole > len(p) && strings.IndexByte(long, typ) < 0 {
-		return false
+	if whole == 0 || whole > likely {
+		return No
 	}
 	if n := fixed(typ, server); n > 0 && whole != n {
-		return false
+		return No
 	}
 	if server && (typ == ParameterStatus && whole < 8 || typ == ErrorResponse && len(p) > HeaderLen && p[HeaderLen] != 'S') {
-		return false // a Sync, an Execute
+		return No // a Sync, an Execute
 	}
-	_, ok := walk(p, types)
-	return ok
+	if whole > len(p) && strings.IndexByte(long, typ) < 0 {
+		if whole <= short {
+			return Maybe
+		}
+		return No
+	}
+	if _, ok := walk(p, types); !ok {
+		return No
+	}
+	return found
 }
 
 // fixed is the length of messages that have always the same, 0 for others.

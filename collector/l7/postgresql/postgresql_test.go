@@ -182,11 +182,14 @@ func TestCheck(t *testing.T) {
 	}{
 		{execute + sync, true, false}, {sync, true, false}, {msg(DataRow, "\x00\x01\x00\x00\x00\x01x"), true, true}, {ready, false, true},
 		{msg(BindComplete, ""), false, true}, {msg(BindComplete, "x"), false, false}, {msg(CopyData, "xyz")[:6], true, true},
-		{msg(CommandComplete, "UPDATE 1\x00")[:7], false, false}, {"", false, false}, {"abcdefg", false, false}, {"D\x7f\x00\x00\x00x", false, false},
+		{msg(CommandComplete, "UPDATE 1\x00")[:7], false, false}, {"abcdefg", false, false}, {"D\x7f\x00\x00\x00x", false, false},
 	} {
-		if cl, sv := Again([]byte(c.p), false), Again([]byte(c.p), true); cl != c.client || sv != c.server {
+		if cl, sv := Again([]byte(c.p), false), Again([]byte(c.p), true); (cl == IsRequest) != c.client || (sv == IsResponse) != c.server {
 			t.Errorf("%q: %v, %v", c.p, cl, sv)
 		}
+	}
+	if Again([]byte("T\x00"), true) != Maybe || Again([]byte("\x01\x00"), true) != No || Again(nil, true) != Maybe {
+		t.Error("the beginning of a header")
 	}
 }
 
@@ -203,7 +206,7 @@ func TestNoAllocation(t *testing.T) {
 		ParseStartup(st, &s)
 		ParseBind(b)
 		ParseError(f, &e)
-		if CheckClient(st) != IsRequest || CheckClient(p) != IsRequest || CheckServer(a) != IsResponse || !e.ClientFault() || !Again(a, true) {
+		if CheckClient(st) != IsRequest || CheckClient(p) != IsRequest || CheckServer(a) != IsResponse || !e.ClientFault() || Again(a, true) != IsResponse {
 			t.Fatal("wrong")
 		}
 	}); n != 0 {
