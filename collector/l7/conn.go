@@ -45,6 +45,7 @@ type half struct {
 	next    uint32 // TCP: number of the next byte
 	state   parseState
 	started bool       // next is known
+	acked   bool       // until then: next is what the other end has acknowledged
 	buf     *buffer    // the beginning of a message whose head is not complete; nil most of the time
 	hold    *hold      // segments behind a hole; nil most of the time
 	body    http1.Body // what to skip in stateBody
@@ -110,15 +111,26 @@ func (c *Conn) Payload(side Side, atNanos int64, seq uint32, payload []byte, wir
 }
 
 // Ack says that the segment of side that Payload is told of next acknowledges the bytes of the other side before the number
-// ack. It is optional: where requests were not captured, it keeps their responses from being taken for those of others.
+// ack. It is optional: where requests or responses were not captured, it keeps others from being paired wrongly.
 func (c *Conn) Ack(side Side, ack uint32) {
-	end := uint8(side) ^ c.turn
-	if c.Proto == Unknown || c.over != overTCP || side > Server || end != c.server {
+	if c.t == nil || c.off || c.over != overTCP || side > Server {
 		return
 	}
+	end := uint8(side) ^ c.turn
 	h := &c.half[end^1]
-	if d := int32(ack - h.next); h.started && d > 0 && d <= maxJump {
+	d := int32(ack - h.next)
+	if !h.started {
+		first := !h.acked
+		if h.acked, h.next = true, ack; first {
+			return
+		}
+	}
+	switch {
+	case c.Proto == Unknown || d <= 0 || d > maxJump:
+	case end == c.server:
 		c.unseen = true
+	default:
+		c.uncertain = true
 	}
 }
 
