@@ -7,7 +7,8 @@ type Options struct {
 	// Protocols lists the protocols to look for; empty means all that the package knows.
 	Protocols []Protocol
 	// MaxPending bounds the requests of one connection that wait for their response. The oldest is given up (reported as
-	// a request of unknown status) when another one comes. Default 128.
+	// a request of unknown status) when another one comes. Of Redis and memcached, whose clients are used to send many at
+	// once, eight times as many may wait. Default 128, at most 32768.
 	MaxPending int
 	// MaxTotalPending bounds the same over all connections of the Tracker, oldest first per protocol. Default 65536.
 	MaxTotalPending int
@@ -53,7 +54,7 @@ func (o Options) withDefaults() Options {
 		}
 		*p = min(max(*p, lo), hi)
 	}
-	def(&o.MaxPending, 128, 1, 1<<15)
+	def(&o.MaxPending, 128, 1, maxPending)
 	def(&o.MaxTotalPending, 1<<16, 1, 1<<24)
 	def(&o.MaxPendingBytes, 64<<20, 64<<10, 1<<40)
 	def(&o.MaxTotalBuffer, 64<<20, 64<<10, 1<<40)

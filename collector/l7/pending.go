@@ -89,10 +89,20 @@ func (e *Exchange) textBytes() int {
 	return n
 }
 
+// deepPipeline is how many times as many requests may wait where pipelines are deep.
+const deepPipeline = 8
+
+// maxPending is the most that MaxPending may be.
+const maxPending = 1 << 15
+
 // wait puts pd in the lists, and makes room for it if need be.
 func (c *Conn) wait(pd *pending) {
 	t := c.t
-	if int(c.waiting) >= t.o.MaxPending {
+	most := t.o.MaxPending
+	if protocols[pd.proto].deep {
+		most = min(most*deepPipeline, maxPending)
+	}
+	if int(c.waiting) >= most {
 		t.m.EvictedPending++
 		c.owe()
 		c.giveUp(c.first)

@@ -62,6 +62,8 @@ type protocol struct {
 	timeout time.Duration
 	// ordered: responses carry no number and come in the order of the requests.
 	ordered bool
+	// deep: clients are used to send many requests before they read the first response; more of them may wait.
+	deep bool
 	// family is the protocol whose driver speaks this one too; it is not looked for by itself.
 	family Protocol
 	make   func(*Tracker) driver // nil: not looked for
@@ -83,8 +85,8 @@ var protocols = [numProtocols]protocol{
 	MySQL:      {name: "mysql", over: overTCP, ports: []uint16{3306, 33060, 4000}, timeout: usualTimeout, ordered: true, make: newMySQLDriver},
 	PostgreSQL: {name: "postgresql", over: overTCP, ports: []uint16{5432, 6432}, timeout: usualTimeout, ordered: true, make: newPostgreSQLDriver},
 	MongoDB:    {name: "mongodb", over: overTCP, ports: []uint16{27017, 27018, 27019}, timeout: usualTimeout, make: newMongoDBDriver},
-	Redis:      {name: "redis", over: overTCP, ports: []uint16{6379, 6380, 26379}, timeout: usualTimeout, ordered: true, make: newRedisDriver},
-	Memcached:  {name: "memcached", over: overTCP, ports: []uint16{11211}, timeout: usualTimeout, ordered: true, make: newMemcachedDriver},
+	Redis:      {name: "redis", over: overTCP, ports: []uint16{6379, 6380, 26379}, timeout: usualTimeout, ordered: true, deep: true, make: newRedisDriver},
+	Memcached:  {name: "memcached", over: overTCP, ports: []uint16{11211}, timeout: usualTimeout, ordered: true, deep: true, make: newMemcachedDriver},
 	Kafka:      {name: "kafka", over: overTCP, ports: []uint16{9092, 9093, 19092}, timeout: usualTimeout, make: newKafkaDriver},
 	MQTT:       {name: "mqtt", over: overTCP, ports: []uint16{1883}, timeout: usualTimeout, make: newMQTTDriver},
 	AMQP:       {name: "amqp", over: overTCP, ports: []uint16{5672}, timeout: usualTimeout, make: newAMQPDriver},

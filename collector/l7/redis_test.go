@@ -84,6 +84,23 @@ func TestRedisPipeline(t *testing.T) {
 		"session PING PING > -1 ok")
 }
 
+// TestRedisDeep: pipelines of many commands are usual.
+func TestRedisDeep(t *testing.T) {
+	const n = 1000
+	k := newRedis(t, Options{})
+	k.client(strings.Repeat(resp("GET", "k"), n))
+	k.server(strings.Repeat("$-1\r\n", n))
+	if m := k.tr.Metrics(); len(k.rec.exchanges) != n || m.EvictedPending != 0 || m.Unpaired != 0 {
+		t.Errorf("%d exchanges, %+v", len(k.rec.exchanges), m)
+	}
+	k = newRedis(t, Options{MaxPending: 10})
+	k.client(strings.Repeat(resp("GET", "k"), 81))
+	k.server(strings.Repeat("$-1\r\n", 81))
+	if m := k.tr.Metrics(); m.EvictedPending != 1 || m.Unpaired != 1 || len(k.rec.exchanges) != 82 {
+		t.Errorf("%d exchanges, %+v", len(k.rec.exchanges), m)
+	}
+}
+
 // TestRedisLong: values cost nothing however long they are, and their length is known.
 func TestRedisLong(t *testing.T) {
 	k := newRedis(t, Options{})
@@ -116,6 +133,17 @@ func TestRedisLong(t *testing.T) {
 		}
 	}
 	if e := k.one(); e.ResponseBytes != int64(len(list)) || e.EndNanos >= k.time || e.ResponseResult != "array" {
+		t.Errorf("%+v", e)
+	}
+	// A few strings of any length.
+	k.client(resp("MGET", "a", "b"))
+	k.server("*2\r\n$5242880\r\nxx")
+	if m := k.tr.Metrics(); m.Buffered != 0 {
+		t.Errorf("%+v", m)
+	}
+	k.skip(Server, big)
+	k.server("$1\r\nx\r\n")
+	if e := k.one(); e.ResponseBytes != 4+10+big+2+7 {
 		t.Errorf("%+v", e)
 	}
 	// A command of many words.

@@ -363,6 +363,7 @@ func Check(p []byte, hint bool) wire.Verdict {
 	}
 	line, n := lineEnd(p)
 	if n == 0 {
+		p = bytes.TrimSuffix(p, []byte{'\r'})
 		w, _ := word(p)
 		if len(p) > maxLine || len(w) > len("cache_memlimit") || !isWord(w) {
 			return wire.No

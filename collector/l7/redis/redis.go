@@ -354,42 +354,52 @@ func attributes(p []byte) (n int, left int64, err error) {
 	return n, 0, nil
 }
 
-// event reads the first elements of a short array.
+// event reads the first elements of a short array. What is longer than an event or a channel is none, and not waited for.
 func (r *Reply) event(p []byte) error {
-	const most = 4
+	const most, longestEvent, longestChannel = 4, 32, 1024
 	if r.Count < 2 || r.Count > most {
 		return nil
 	}
-	for i := range int(r.Count) {
-		if len(p) == 0 {
-			return ErrShort
-		}
-		switch {
-		case p[0] == '$' && i < 2:
-			text, n, err := bulk(p)
-			if err != nil {
-				return err
-			}
-			if n == 0 || n > len(p) && i == 0 {
-				return ErrShort
-			}
-			if i == 0 {
-				r.Event = text
-			} else {
-				r.Channel = text
-			}
-			if n > len(p) {
-				return nil
-			}
-			p = p[n:]
-		case i == 2 && r.Count == 3:
-			r.Number = p[0] == ':'
-			return nil
-		default:
-			return nil
-		}
+	var n int
+	var err error
+	if r.Event, n, err = element(p, longestEvent); n == 0 {
+		return err
 	}
+	p = p[n:]
+	if r.Channel, n, err = element(p, longestChannel); n == 0 {
+		return err
+	}
+	if p = p[n:]; r.Count != 3 {
+		return nil
+	}
+	if len(p) == 0 {
+		return ErrShort
+	}
+	r.Number = p[0] == ':'
 	return nil
+}
+
+// element reads a bulk string of up to most bytes; n is 0 when there is something else.
+func element(p []byte, most int64) (text []byte, n int, err error) {
+	if len(p) == 0 {
+		return nil, 0, ErrShort
+	}
+	if p[0] != '$' {
+		return nil, 0, nil
+	}
+	size, head, err := header(p)
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case head == 0:
+		return nil, 0, ErrShort
+	case size < 0 || size > most:
+		return nil, 0, nil
+	}
+	if text, n, err = bulk(p); err == nil && n > len(p) {
+		return text, 0, ErrShort
+	}
+	return text, n, err
 }
 
 // CheckCommand says whether p begins with a command: an array of strings, the first of which is the name of a command that
