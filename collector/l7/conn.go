@@ -119,19 +119,15 @@ func (c *Conn) Ack(side Side, ack uint32) {
 	end := uint8(side) ^ c.turn
 	h := &c.half[end^1]
 	d := int32(ack - h.next)
-	if !h.started {
-		first := !h.acked
-		if h.acked, h.next = true, ack; first {
-			return
-		}
-	}
+	ahead := c.Proto != Unknown && d > 0 && d <= maxJump
 	switch {
-	case c.Proto == Unknown || d <= 0 || d > maxJump:
-	case end == c.server:
-		c.unseen = true
-	default:
+	case h.started:
+		c.unseen = c.unseen || ahead && end == c.server // the other way, a hole will tell
+		return
+	case h.acked && ahead && end != c.server:
 		c.uncertain = true
 	}
+	h.acked, h.next = true, ack
 }
 
 // Reverse tells the Conn that the caller had the direction the wrong way round and calls the sides by their right
