@@ -87,3 +87,52 @@ func mongoTalk() (all []captured) {
 	}
 	return all
 }
+
+// FuzzKV plays what foreign ends may say to each other, in segments of any length, with holes: nothing is left behind, and
+// nobody waits for more than there may be.
+func FuzzKV(f *testing.F) {
+	ports := []uint16{6379, 11211, 1883, 27017}
+	add := func(port byte, says ...string) {
+		var p []byte
+		for i, s := range says {
+			p = append(append(p, byte(i%2), byte(len(s))), s...)
+		}
+		f.Add(port, p)
+	}
+	add(0, resp("SUBSCRIBE", "a", "b"), ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n", resp("MULTI"), "+OK\r\n*2\r\n:1\r\n$-1\r\n")
+	add(0, resp("CLIENT", "REPLY", "SKIP"), "", resp("PSYNC", "?", "-1"), "-ERR no\r\n", "PING\r\n", "|1\r\n+a\r\n:1\r\n%1\r\n+a\r\n:1\r\n")
+	add(1, "get a b\r\nset a 0 0 1\r\nx\r\n", "VALUE a 0 1\r\nx\r\nEND\r\nSTORED\r\n", "mg a q\r\nmn\r\n", "MN\r\n")
+	add(1, mcPacket(0x80, 0x0d, "", "a", "", 0, 1)+mcPacket(0x80, 0x0a, "", "", "", 0, 3), mcPacket(0x81, 0x0a, "", "", "", 0, 3))
+	add(2, mqttHello(5), "\x20\x03\x00\x00\x00", mqttPacket(0x32, mqttString("a")+"\x00\x01\x00p"), mqttPacket(0x40, "\x00\x01"))
+	add(2, mqttPacket(0x82, "\x00\x01"+mqttString("x/#")+"\x00"), mqttPacket(0x90, "\x00\x01\x00"), "\xc0\x00", "\xd0\x00")
+	add(3, mongoFind(7), mongoMsg(99, 7, 2, mongoOK), mongoMsg(8, 0, 2, mongoOK), mongoMsg(100, 99, 0, mongoOK))
+	f.Fuzz(func(t *testing.T, port byte, p []byte) {
+		tr := NewTracker(Options{MaxConnBuffer: 1024, MaxPending: 4, KeepLiterals: port&16 != 0}, &recorder{})
+		c := tr.NewConn(transportTCP, 40000, ports[int(port)%len(ports)])
+		var seq [2]uint32
+		now := int64(0)
+		for len(p) >= 2 {
+			side, n := Side(p[0]&1), min(int(p[1]), len(p)-2)
+			said := p[2 : 2+n]
+			if now += 1e6; p[0]&2 != 0 { // a hole
+				seq[side] += uint32(p[0])
+			}
+			wire := n
+			if p[0]&4 != 0 { // cut
+				said = said[:n/2]
+			}
+			c.Payload(side, now, seq[side], said, wire)
+			if seq[side] += uint32(wire); p[0]&8 != 0 {
+				now += 1e9
+				tr.Tick(now)
+			}
+			p = p[2+n:]
+		}
+		if m := tr.Metrics(); m.Buffered > 64<<10 || m.Pending > 4*deepPipeline {
+			t.Fatalf("%+v", m)
+		}
+		if c.End(now); tr.Metrics().Buffered != 0 || tr.Metrics().Pending != 0 || tr.Metrics().PendingBytes != 0 {
+			t.Fatalf("left behind %+v", tr.Metrics())
+		}
+	})
+}
