@@ -228,13 +228,26 @@ func (c *Conn) infer(end int, in *input) shape {
 			s := c.t.drivers[p].check(c, in, hint)
 			if s > shapeMaybe {
 				c.identify(p, c.answering(end, s))
-				c.dropBuffer(&c.half[end^1]) // what came before and is no message yet would hide those that come
+				c.unhide(end ^ 1)
 				return s
 			}
 			best = max(best, s)
 		}
 	}
 	return best
+}
+
+// unhide forgets what an end has sent before and is no message of the protocol: it would hide those that come.
+func (c *Conn) unhide(end int) {
+	h := &c.half[end]
+	if h.buf == nil {
+		return
+	}
+	in := &c.t.lost
+	*in = input{server: end == int(c.server), p: h.buf.data, size: len(h.buf.data), atNanos: h.buf.atNanos, seq: h.buf.seq}
+	if c.drv.check(c, in, true) == shapeNo {
+		c.dropBuffer(h)
+	}
 }
 
 // answering is the end that answers, when end has sent a message of that shape.
