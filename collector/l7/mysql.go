@@ -50,6 +50,7 @@ type mysqlState struct {
 
 	phase    mysqlPhase
 	seq      uint8   // number of the server's last packet
+	progress bool    // it was a report on progress: the response is still to come
 	paired   bool    // the response in progress was the oldest request's
 	defined  bool    // the definitions of columns have been read, an EOF may follow
 	left     int     // definitions to come
@@ -116,7 +117,7 @@ func (d *mysqlDriver) again(c *Conn, in *input) shape {
 	s := mysql.CheckResponse(in.p)
 	switch {
 	case s == mysql.IsResponse || mysql.Check(in.p, false) == mysql.IsGreeting:
-		st.more[Server], st.phase = false, mysqlIdle
+		st.more[Server], st.phase, st.progress = false, mysqlIdle, false
 		return shapeResponse
 	case s == mysql.Maybe:
 		return shapeMaybe

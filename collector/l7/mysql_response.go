@@ -13,7 +13,7 @@ var errPlace = errors.New("the number of a packet is not the next one")
 func (d *mysqlDriver) fromServer(c *Conn, st *mysqlState, in *input, p []byte, cut bool) (int, error) {
 	size, seq := mysql.Header(p)
 	whole := mysql.HeaderLen + size
-	if size == 0 || st.phase == mysqlStream || st.phase == mysqlIdle && seq > 1 {
+	if size == 0 || st.phase == mysqlStream || st.phase == mysqlIdle && seq > 1 && !(st.progress && seq == st.seq+1) {
 		return whole, nil
 	}
 	if len(p) < whole && !cut {
@@ -27,6 +27,9 @@ func (d *mysqlDriver) fromServer(c *Conn, st *mysqlState, in *input, p []byte, c
 		return whole, d.greet(c, st, in, body, whole)
 	}
 	st.seq = seq
+	if st.progress = mysql.IsProgress(body); st.progress {
+		return whole, nil
+	}
 	switch st.phase {
 	case mysqlNext, mysqlInfile:
 		st.bytes += int64(whole)
@@ -306,7 +309,9 @@ func (d *mysqlDriver) run(c *Conn, st *mysqlState, in *input, p []byte, cut bool
 			}
 			st.seq = seq
 			st.bytes += int64(mysql.HeaderLen + size)
-			d.endOfRows(c, st, body[:min(size, len(body))], size)
+			if body = body[:min(size, len(body))]; !mysql.IsProgress(body) {
+				d.endOfRows(c, st, body, size)
+			}
 		} else {
 			st.seq = seq
 			st.bytes += int64(mysql.HeaderLen + size)

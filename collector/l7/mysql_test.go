@@ -263,6 +263,29 @@ func TestMySQLInfile(t *testing.T) {
 	k.sound()
 }
 
+// TestMySQLProgress: MariaDB reports on long statements in packets that look like errors.
+func TestMySQLProgress(t *testing.T) {
+	const report = "\xff\xff\xff\x01\x01\x02\x00\x00\x00\x09copy to t"
+	k := newMySQLTalk(t, Options{})
+	for range 2 {
+		k.client(mp(0, "\x03alter table t add x int"))
+		k.server(mp(1, report))
+		k.server(mp(2, report) + mp(3, report))
+		k.server(mp(4, "\x00\x07\x00\x02\x00\x00\x00"))
+	}
+	k.client(mp(0, "\x03load data local infile '/x' into table t"))
+	k.server(mp(1, "\xfb/x"))
+	k.client(mp(2, ""))
+	k.server(mp(3, report) + mp(4, "\x00\x09\x00\x02\x00\x00\x00"))
+	k.client(mp(0, "\x03select a from t"))
+	k.server(mp(1, "\x01") + mp(2, myDef) + mp(3, myEOF) + mp(4, "\x01a") + mp(5, report) + mp(6, "\x01a") + mp(7, myEOF))
+	k.wantRows("session COM_QUERY alter table t add x int > 0 ok [ALTER t] id=-1 rows=7 bytes=28/11",
+		"session COM_QUERY alter table t add x int > 0 ok [ALTER t] id=-1 rows=7 bytes=28/11",
+		"session COM_QUERY load data local infile ? into table t > 0 ok [LOAD t] id=-1 rows=9 bytes=45/18",
+		"session COM_QUERY select a from t > 0 ok [SELECT t] id=-1 rows=2 bytes=20/89")
+	k.sound()
+}
+
 func TestMySQLOthers(t *testing.T) {
 	k := newMySQLTalk(t, Options{})
 	k.client(mp(0, "\x03select 1"))

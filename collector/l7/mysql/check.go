@@ -150,7 +150,7 @@ func CheckResponse(p []byte) Shape {
 			return IsResponse
 		}
 	case ErrByte:
-		if size >= 9 && size < 1024 && len(body) > 3 && body[3] == '#' && len(rest) == 0 {
+		if size >= 9 && size < 1024 && len(body) > 3 && (body[3] == '#' || IsProgress(body)) && goesOn {
 			return IsResponse
 		}
 	case EOFByte:

@@ -220,6 +220,12 @@ type Err struct {
 	Message []byte
 }
 
+// IsProgress says whether the payload is that of a report on the progress of a long statement, which MariaDB sends before
+// the response: it looks like an error (MariaDB "ERR_Packet").
+func IsProgress(p []byte) bool {
+	return len(p) >= 3 && p[0] == ErrByte && p[1] == 0xff && p[2] == 0xff
+}
+
 // ParseErr reads the payload of an ERR packet.
 func ParseErr(p []byte, m *Err) error {
 	const state = 5

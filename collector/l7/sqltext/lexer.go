@@ -145,11 +145,15 @@ func (l *lexer) line(mark int) {
 // beginning only.
 func (l *lexer) block() {
 	if l.dialect == MySQL && (l.peek(2) == '!' || l.peek(2) == 'M' && l.peek(3) == '!') {
-		l.versioned = true
+		start := l.at
 		for l.at += 3; l.at < len(l.sql) && (classes[l.sql[l.at]] == classDigit || l.sql[l.at] == '!'); {
 			l.at++
 		}
-		return
+		if !bytes.HasSuffix(l.sql[:l.at], []byte("999999")) { // a version that never comes
+			l.versioned = true
+			return
+		}
+		l.at = start
 	}
 	start, depth := l.at+2, 1
 	for l.at = start; l.at < len(l.sql); l.at++ {

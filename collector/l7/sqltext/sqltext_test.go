@@ -27,6 +27,7 @@ func TestText(t *testing.T) {
 		{MySQL, "insert into t (a,b) values (1, 'x'), (2, 'y'),(f(3, (4)), DEFAULT)", "insert into t (a,b) values (?, ?)"},
 		{MySQL, "insert into t values (1),(2) on duplicate key update a=values(a),b=values(b)", "insert into t values (?) on duplicate key update a=values(a),b=values(b)"},
 		{MySQL, "/*!40101 SET NAMES utf8mb4 */;", "SET NAMES utf8mb4"},
+		{MySQL, "/*M!999999\\- enable the sandbox mode */ /*M!100616 SET NAMES x */", "SET NAMES x"},
 		{MySQL, "SELECT /*+ MAX_EXECUTION_TIME(1000) */ a FROM t", "SELECT a FROM t"},
 		{MySQL, "select 'cut off he", "select ?"},
 		{MySQL, "select a /* cut off", "select a"},
