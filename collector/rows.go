@@ -150,6 +150,9 @@ var spanTexts = []textColumn[l7.Exchange]{
 	{"x_request_id_response", func(e *l7.Exchange) string { return e.XRequestIDResponse }},
 }
 
+// absent is what stands for a number that is not there; others below 0 are numbers (TARS codes, Dubbo ids).
+const absent = -1
+
 // rows writes reports of type T into batches of one table.
 type rows[T any] struct {
 	*batch.Builder
@@ -181,7 +184,11 @@ func newRows[T any](t *schema.Table, p *place, ints []intColumn[T], texts []text
 // fill sets the columns that come from v and from the place; the caller sets the others and ends the row.
 func (r *rows[T]) fill(v *T, client, server packet.Addr, iface uint32) {
 	for i, c := range r.ints {
-		if x := c.get(v); x > 0 || x == 0 && r.nullable[i] || x < 0 && !r.nullable[i] { // 0 is what it is anyway
+		unset := int64(0) // is what it is anyway
+		if r.nullable[i] {
+			unset = absent
+		}
+		if x := c.get(v); x != unset {
 			r.Int(r.intCols[i], x)
 		}
 	}

@@ -32,6 +32,22 @@ func TestTextFromTheWireIsText(t *testing.T) {
 	}
 }
 
+// TestNumbersBelowZero: -1 stands for a number that is not there, any other is one.
+func TestNumbersBelowZero(t *testing.T) {
+	spans := schema.Spans()
+	w := newSpanRows(spans, &place{})
+	w.add(&flow.Flow{}, &l7.Exchange{RequestID: -5_000_000_000, ResponseCode: -3, RequestBytes: -1, ResponseBytes: 7})
+	b := w.Seal()
+	for name, want := range map[string]int64{"request_id": -5_000_000_000, "response_code": -3, "response_bytes": 7} {
+		if c := b.Cols[spans.MustColumn(name)]; c.IsNull(0) || c.I64[0] != want {
+			t.Errorf("%s: want %d", name, want)
+		}
+	}
+	if c := b.Cols[spans.MustColumn("request_bytes")]; c != nil && !c.IsNull(0) {
+		t.Error("request_bytes is there")
+	}
+}
+
 func TestCut(t *testing.T) {
 	for _, c := range []struct {
 		in   string

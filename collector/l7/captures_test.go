@@ -63,7 +63,7 @@ func describe(b *strings.Builder, e *Exchange, firstNanos int64) {
 		}
 	}
 	number := func(name string, v int64) {
-		if v >= 0 {
+		if v != -1 {
 			fmt.Fprintf(b, "  %s %d\n", name, v)
 		}
 	}

@@ -2,6 +2,7 @@ package l7
 
 import (
 	"encoding/hex"
+	"hash/maphash"
 	"net/netip"
 	"strconv"
 
@@ -14,8 +15,8 @@ const (
 	portDHCP6Client, portDHCP6Server = 546, 547
 )
 
-// dhcpDriver speaks DHCP. A client that has no address yet asks all; the answer then comes from another address and is a
-// connection of its own: it cannot be paired.
+// dhcpDriver speaks DHCP. A client that has no address yet asks all; the answer then comes from another address, on a
+// connection of its own, and is paired with the request that waits on the first one.
 type dhcpDriver struct {
 	t   *Tracker
 	msg dhcp.Message
@@ -82,6 +83,7 @@ func (d *dhcpDriver) request(c *Conn, in *input, oneWay bool) {
 	d.setClient(ex)
 	ex.RequestBytes = int64(in.size)
 	t.attribute(ex, "dhcp_vendor", m.Vendor)
+	pd.aux = maphash.Bytes(t.seed, m.Hardware)
 	c.call(in, pd, key, oneWay)
 }
 
@@ -108,10 +110,19 @@ func (d *dhcpDriver) address(a []byte) string {
 
 func (d *dhcpDriver) response(c *Conn, in *input) {
 	t, m := d.t, &d.msg
-	pd, ex, ok := c.reply(in, d.key())
-	if !ok {
-		return
+	c.direct(in, true)
+	asked := c // where the request was seen
+	pd := c.called(in, d.key())
+	if pd == nil {
+		if pd = d.elsewhere(d.key()); pd != nil {
+			asked = pd.c
+			asked.unlink(pd)
+		} else if !in.server {
+			t.m.WrongSide++
+			return
+		}
 	}
+	ex := asked.answer(pd, in)
 	if pd == nil {
 		d.setClient(ex)
 	}
@@ -125,7 +136,22 @@ func (d *dhcpDriver) response(c *Conn, in *input) {
 		t.setException(ex, []byte(m.Name()), m.Text)
 	}
 	ex.ResponseResult = d.result()
-	c.finish(pd, ex)
+	asked.finish(pd, ex)
+}
+
+// elsewhere returns the request of the same client with the key that was sent to all on another connection, nil when it was
+// not seen by this Tracker.
+func (d *dhcpDriver) elsewhere(key uint64) *pending {
+	const most = 1024 // looked at: those that have waited longest
+	client := maphash.Bytes(d.t.seed, d.msg.Hardware)
+	pd := d.t.waiting[DHCP].first
+	for range most {
+		if pd == nil || pd.key == key && pd.aux == client && pd.c.group && !pd.ex.ServerInitiated {
+			return pd
+		}
+		pd = pd.after
+	}
+	return nil
 }
 
 // result is what the server says: type, address, for how long, and who it is.

@@ -61,6 +61,33 @@ func TestDHCP(t *testing.T) {
 	}
 }
 
+// TestDHCPElsewhere: what was asked of all is answered on other connections.
+func TestDHCPElsewhere(t *testing.T) {
+	const me, offered = "\x0a\x00\x00\x05", "\x36\x04\x0a\x00\x00\x01\x33\x04\x00\x00\x0e\x10"
+	k := newDgrams(t, transportUDP, 68, 67)
+	all, one := k.c, k.tr.NewConn(transportUDP, 67, 68)
+	other := dhcpMessage(1, 1, "", "", "\x35\x01\x01")
+	k.send(Client, other[:33]+"\x02"+other[34:]) // another client with the same number
+	k.send(Client, dhcpMessage(1, 2, "", "", "\x35\x01\x01"))
+	k.c = one
+	k.send(Client, dhcpMessage(2, 2, "", me, "\x35\x01\x02"+offered)) // the caller takes the server for a client
+	if x := k.one(); brief(&x) != "session DISCOVER  > -1 ok" || x.ResponseResult != "OFFER 10.0.0.5 lease=3600s server=10.0.0.1" || x.RequestID != 2 {
+		t.Errorf("%+v", x)
+	}
+	k.send(Server, dhcpMessage(2, 2, "", me, "\x35\x01\x05"+offered)) // an acknowledgement of what nobody asked for
+	k.send(Server, dhcpMessage(2, 1, "", me, "\x35\x01\x02"+offered)) // an offer to neither
+	if got := k.rec.briefs(); got != "response   > -1 ok\nresponse   > -1 ok" {
+		t.Errorf("%s", got)
+	}
+	all.Close(k.time)
+	if x := k.one(); brief(&x) != "request DISCOVER  > -1 unknown" || x.RequestID != 1 {
+		t.Errorf("%+v", x)
+	}
+	if m := k.tr.Metrics(); m.Pending != 0 || m.Unpaired != 2 || m.WrongSide != 0 {
+		t.Errorf("%+v", m)
+	}
+}
+
 func TestDHCP6(t *testing.T) {
 	option := func(code uint64, v string) string { return be(2, code) + sized(2, v) }
 	me := strings.Repeat("\x00", 15) + "\x07"

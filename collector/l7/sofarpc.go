@@ -70,7 +70,7 @@ func (d *sofarpcDriver) response(c *Conn, in *input) {
 		ex.Status = StatusOK
 		if m.Failed {
 			ex.Status = StatusServerError
-			t.setException(ex, nil, m.Error)
+			t.setException(ex, m.Thrown, m.Error)
 		}
 	case sofarpc.ClientSendError:
 		ex.Status = StatusClientError

@@ -35,7 +35,10 @@ func (m *Message) Attachments(a *Attachments, names []string) {
 		}
 		a.ended = !m.r.Map()
 	case fastjson:
-		a.rest, a.ended = lastObject(m.rest)
+		for range arguments(m.Types) {
+			m.item()
+		}
+		a.rest, a.ended = jsonObject(m.item())
 	case fastjson2:
 		for range arguments(m.Types) {
 			if _, ok := m.block(); !ok {
@@ -138,6 +141,17 @@ func kryoString(p []byte, buf *[maxASCII]byte) (s, rest []byte, ok bool) {
 	return p[at:end:end], p[end:], true
 }
 
+// kryoClass reads the name of a class that is not registered, with which an object begins; the object is Java's own
+// serialization of the exception.
+func kryoClass(m *Message) []byte {
+	if len(m.rest) < 2 || m.rest[0] != 1 || m.rest[1] != 0 {
+		return nil
+	}
+	m.rest = m.rest[2:]
+	class, _ := kryoText(m)
+	return class
+}
+
 // nextKryo finds the next name of those asked for that is there. The bytes between a key and its value are the value's class
 // and whether it has been seen before.
 func (a *Attachments) nextKryo() bool {
@@ -170,19 +184,28 @@ func (a *Attachments) kryoValue(name string) ([]byte, bool) {
 	return value, ok
 }
 
-// jsonText reads a line with a JSON string from m.rest.
-func jsonText(m *Message) (s []byte, ok bool) {
+// item takes a value in JSON from m.rest: a line, or in later versions what stands behind its length.
+func (m *Message) item() []byte {
+	if len(m.rest) > 0 && m.rest[0] == 0 {
+		p, _ := m.block()
+		return p
+	}
 	line, rest, _ := bytes.Cut(m.rest, newline)
 	m.rest = rest
-	line = bytes.TrimRight(line, "\r")
-	if bytes.Equal(line, null) {
+	return bytes.TrimRight(line, "\r")
+}
+
+// jsonText reads a string from m.rest.
+func jsonText(m *Message) (s []byte, ok bool) {
+	p := m.item()
+	if bytes.Equal(p, null) {
 		return nil, true
 	}
-	n := jsonString(line)
-	if n < 0 || n != len(line) {
+	n := jsonString(p)
+	if n < 0 || n != len(p) {
 		return nil, false
 	}
-	return line[1 : n-1], true
+	return p[1 : n-1], true
 }
 
 var newline, null = []byte("\n"), []byte("null")
@@ -203,14 +226,26 @@ func jsonString(p []byte) int {
 	return -1
 }
 
-// lastObject is what comes in the last line of p behind the brace of an object.
-func lastObject(p []byte) (rest []byte, ended bool) {
-	p = bytes.TrimRight(p, "\r\n")
-	p = p[bytes.LastIndexByte(p, '\n')+1:]
+// jsonObject steps into an object.
+func jsonObject(p []byte) (rest []byte, ended bool) {
 	if len(p) == 0 || p[0] != '{' {
 		return nil, true
 	}
 	return p[1:], false
+}
+
+// jsonThrowable reads the class and the message of an exception from the fields before its stack trace.
+func jsonThrowable(p []byte) (class, message []byte) {
+	a := Attachments{serial: fastjson}
+	for a.rest, a.ended = jsonObject(p); a.Next(); {
+		switch string(a.Key) {
+		case "@type":
+			class = a.Value
+		case "message":
+			message = a.Value
+		}
+	}
+	return class, message
 }
 
 // nextJSON reads the next pair of a JSON object whose value is a string.
@@ -265,6 +300,7 @@ func jsonbText(m *Message) ([]byte, bool) {
 
 // Marks of JSONB (com.alibaba.fastjson2.JSONB.Constants).
 const (
+	jsonbSymbol     = 0x7f // a key, and the number it gets
 	jsonbShortASCII = 0x49 // up to 0x78: of 0 to 47 bytes
 	jsonbASCII      = 0x79
 	jsonbUTF8       = 0x7a
@@ -272,6 +308,7 @@ const (
 	jsonbObjectEnd  = 0xa5
 	jsonbObjectMark = 0xa6
 	jsonbNull       = 0xaf
+	jsonbByte       = 0xbd
 )
 
 // jsonbString reads a string in ASCII or UTF-8, which is how Java writes those that matter.
@@ -331,6 +368,31 @@ func jsonbObject(p []byte) (rest []byte, ended bool) {
 		return nil, true
 	}
 	return p[1:], false
+}
+
+// jsonbThrowable reads the class and the message of an exception, which is its first field.
+func jsonbThrowable(p []byte) (class, message []byte) {
+	if len(p) == 0 || p[0] != jsonbTyped {
+		return nil, nil
+	}
+	class, _, ok := jsonbString(p[1:])
+	rest, ended := jsonbObject(p)
+	if !ok || ended || len(rest) == 0 {
+		return class, nil
+	}
+	isSymbol := rest[0] == jsonbSymbol
+	if isSymbol {
+		rest = rest[1:]
+	}
+	key, rest, ok := jsonbString(rest)
+	if ok && isSymbol {
+		_, rest, ok = jsonbInt(rest)
+	}
+	if !ok || string(key) != "detailMessage" && string(key) != "message" {
+		return class, nil
+	}
+	message, _, _ = jsonbString(rest)
+	return class, message
 }
 
 // nextJSONB reads the next pair of an object. Dubbo's attachments are strings; another value ends the walk.

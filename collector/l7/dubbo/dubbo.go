@@ -228,8 +228,8 @@ const (
 // response reads the error a response tells of.
 func (m *Message) response(body []byte) {
 	m.r.Reset(body)
+	m.rest = body
 	if m.Status != OK {
-		m.rest = body
 		switch m.Serial {
 		case hessian2:
 			m.Text, _ = m.r.Text()
@@ -242,22 +242,49 @@ func (m *Message) response(body []byte) {
 		}
 		return
 	}
-	flag := -1
-	switch {
-	case len(body) == 0:
-	case m.Serial == hessian2:
-		if v, ok := m.r.Int(); ok {
-			flag = v
-		}
-	case m.Serial == kryo || m.Serial == kryoTwo:
-		flag = int(body[0])
-	case m.Serial == fastjson && len(body) > 1 && (body[1] == '\n' || body[1] == '\r'):
-		flag = int(body[0]) - '0'
-	case m.Serial == fastjson2 && len(body) > 4:
-		flag = int(body[4])
-	}
+	flag := m.flag()
 	m.Threw = flag == withException || flag == exceptionWithAttachments
-	if m.Threw && m.Serial == hessian2 {
-		m.Class, m.Text = m.r.Throwable()
+	if !m.Threw {
+		return
 	}
+	switch m.Serial {
+	case hessian2:
+		m.Class, m.Text = m.r.Throwable()
+	case kryo, kryoTwo:
+		m.Class = kryoClass(m)
+	case fastjson:
+		m.Class, m.Text = jsonThrowable(m.item())
+	case fastjson2:
+		p, _ := m.block()
+		m.Class, m.Text = jsonbThrowable(p)
+	}
+}
+
+// flag reads what kind of result follows, -1 if that cannot be seen.
+func (m *Message) flag() int {
+	switch m.Serial {
+	case hessian2:
+		if v, ok := m.r.Int(); ok {
+			return v
+		}
+	case kryo, kryoTwo:
+		if len(m.rest) > 0 {
+			flag := int(m.rest[0])
+			m.rest = m.rest[1:]
+			return flag
+		}
+	case fastjson: // a number, which may have the mark of a byte: 4B
+		if p := m.item(); len(p) > 0 && (len(p) == 1 || len(p) == 2 && p[1] == 'B') {
+			return int(p[0]) - '0'
+		}
+	case fastjson2:
+		p, _ := m.block()
+		if len(p) == 2 && p[0] == jsonbByte {
+			return int(p[1])
+		}
+		if v, _, ok := jsonbInt(p); ok {
+			return v
+		}
+	}
+	return -1
 }

@@ -44,33 +44,33 @@ func (d *draft) length() int {
 }
 
 // class reads the definition of a class and the beginning of an object of it. fields are the names, as many as fit.
-func (d *draft) class(fields *[maxFields][]byte) (n int, ok bool) {
+func (d *draft) class(fields *[maxFields][]byte) (name []byte, n int, ok bool) {
 	if d.U8() != 'O' {
-		return 0, false
+		return nil, 0, false
 	}
-	d.Skip(d.length())
+	name = d.Bytes(d.length())
 	if n = d.length(); n < 0 || n > maxFields {
-		return 0, false
+		return nil, 0, false
 	}
 	for i := range n {
-		name, ok := d.text()
+		field, ok := d.text()
 		if !ok {
-			return 0, false
+			return nil, 0, false
 		}
-		fields[i] = name
+		fields[i] = field
 	}
 	if d.U8() != 'o' {
-		return 0, false
+		return nil, 0, false
 	}
 	d.length()
-	return n, d.OK()
+	return name, n, d.OK()
 }
 
 // object reads what is called from a SofaRequest: the texts among its first fields, and the texts in its map of properties.
 func (m *Message) object(content []byte) {
 	d := draft{wire.NewReader(content)}
 	var fields [maxFields][]byte
-	n, ok := d.class(&fields)
+	_, n, ok := d.class(&fields)
 	if !ok {
 		return
 	}
@@ -128,19 +128,39 @@ func (m *Message) properties(d *draft) {
 	}
 }
 
-// response reads from a SofaResponse whether the called method failed.
+// response reads whether the called method failed: the map says so of both kinds of error, a SofaResponse of the framework's
+// by isError and errorMsg. An exception of the method is what it returns.
 func (m *Message) response(content []byte) {
+	for h := m.Headers(); h.Next(); {
+		if string(h.Key) == "sofa_head_response_error" {
+			m.Failed = string(h.Value) == "true"
+		}
+	}
 	if m.Codec > 1 {
 		return
 	}
 	d := draft{wire.NewReader(content)}
 	var fields [maxFields][]byte
-	n, ok := d.class(&fields)
-	if !ok || n < 2 || string(fields[0]) != "isError" || d.U8() != 'T' {
+	_, n, ok := d.class(&fields)
+	if !ok || n < 3 || string(fields[0]) != "isError" || string(fields[1]) != "errorMsg" || string(fields[2]) != "appResponse" {
 		return
 	}
-	m.Failed = true
-	if string(fields[1]) == "errorMsg" {
-		m.Error, _ = d.text()
+	m.Failed = d.U8() == 'T' || m.Failed
+	if m.Error, ok = d.text(); !ok || !m.Failed || len(m.Error) > 0 {
+		return
+	}
+	class, n, ok := d.class(&fields)
+	if !ok {
+		return
+	}
+	for _, field := range fields[:n] {
+		s, ok := d.text()
+		if !ok {
+			return
+		}
+		if string(field) == "detailMessage" {
+			m.Thrown, m.Error = class, s
+			return
+		}
 	}
 }

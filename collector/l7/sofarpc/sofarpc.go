@@ -64,9 +64,10 @@ type Message struct {
 	Class []byte // Java class of the content
 	// Of a request: what is called, and the trace context in SOFATracer's way.
 	Service, Method, TraceID, SpanID, ParentID []byte
-	// Failed says that a response of status Success is an error of the called method; Error is its text.
-	Failed bool
-	Error  []byte
+	// Failed says that a response of status Success tells of an error: of the framework, or an exception of the called method,
+	// whose class is then Thrown. Error is its text.
+	Failed        bool
+	Thrown, Error []byte
 
 	headers []byte
 }

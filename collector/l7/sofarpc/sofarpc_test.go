@@ -57,7 +57,7 @@ func brief(m *Message) string {
 	default:
 		s += fmt.Sprintf(" %s", m.Status)
 	}
-	return s + fmt.Sprintf(" %d %s/%s %s %s %s %v %s", m.ID, m.Service, m.Method, m.TraceID, m.SpanID, m.ParentID, m.Failed, m.Error)
+	return s + fmt.Sprintf(" %d %s/%s %s %s %s %v %s%s", m.ID, m.Service, m.Method, m.TraceID, m.SpanID, m.ParentID, m.Failed, m.Thrown, m.Error)
 }
 
 func TestParse(t *testing.T) {
@@ -79,7 +79,10 @@ func TestParse(t *testing.T) {
 		{"heartbeat", message(1, 1, 0, 1, 0, "", "", ""), "v1 heartbeat 7 /    false ", wire.Either, 0},
 		{"its answer", message(2, 0, 0, 1, 0, "", "", ""), "v2 heartbeat 7 /    false ", wire.Either, 0},
 		{"answer of the capture", reply, "v1 SUCCESS 2 /    false ", wire.Response, 0},
-		{"error", message(1, 0, 2, 1, 0, class, "", "O\xbe"+class+"\x92\x07isError\x08errorMsgo\x90T\x04boom"), "v1 SUCCESS 7 /    true boom", wire.Response, 0},
+		{"error", message(1, 0, 2, 1, 0, class, "", "O\xbe"+class+"\x93\x07isError\x08errorMsg\x0bappResponseo\x90T\x04boomN"), "v1 SUCCESS 7 /    true boom", wire.Response, 0},
+		{"exception", message(1, 0, 2, 1, 0, class, pair("sofa_head_response_error", "true"), "O\xbe"+class+"\x94\x07isError\x08errorMsg\x0bappResponse\x0dresponsePropso\x90FN"+
+			"O\x93a.B\x92\x05cause\x0ddetailMessageo\x91N\x04boomN"), "v1 SUCCESS 7 /    true a.Bboom", wire.Response, 0},
+		{"exception in protobuf", message(1, 0, 2, 11, 0, class, pair("sofa_head_response_error", "true"), "\x0a\x01x"), "v1 SUCCESS 7 /    true ", wire.Response, 0},
 		{"status", message(2, 0, 2, 1, 4, class, "", ""), "v2 SERVER_THREADPOOL_BUSY 7 /    false ", wire.Response, 0},
 	} {
 		var m Message

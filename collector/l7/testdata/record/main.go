@@ -16,7 +16,7 @@ const (
 
 var scenarios = map[string]func(context.Context) error{
 	"amqp": amqpScenario, "grpc": grpcScenario, "kafka": kafkaScenario, "mysql": mysqlScenario, "nats": natsScenario,
-	"postgresql": postgresqlScenario, "websocket": websocketScenario, "zmtp": zmtpScenario,
+	"postgresql": postgresqlScenario, "thrift": thriftScenario, "websocket": websocketScenario, "zmtp": zmtpScenario,
 }
 
 func main() {

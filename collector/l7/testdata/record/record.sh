@@ -20,6 +20,7 @@ cleanup() {
 	for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done
 	wait 2>/dev/null || true
 	ip netns del "$ns" 2>/dev/null || true
+	ip netns del "$ns-client" 2>/dev/null || true
 	[ -n "${KEEP:-}" ] || rm -rf "$work"
 }
 trap cleanup EXIT
@@ -28,7 +29,7 @@ in_ns() { ip netns exec "$ns" "$@"; }
 
 # serve COMMAND...: a server in the background
 serve() {
-	in_ns "$@" >>"$work/servers.log" 2>&1 &
+	ip netns exec "$ns" "$@" >>"$work/servers.log" 2>&1 & # not in_ns: the process itself has to be killed, not a shell around it
 	pids+=($!)
 }
 
@@ -47,7 +48,7 @@ until_open() {
 # record NAME FILTER FUNCTION: what FUNCTION does, as NAME.pcap
 record() {
 	local name=$1 filter=$2 tcpdump i
-	in_ns tcpdump -i "${device:-lo}" -n -s 0 -U --immediate-mode -Z root -B 8192 -w "$work/$name.pcap" "$filter" 2>"$work/tcpdump.log" &
+	ip netns exec "$ns" tcpdump -i "${device:-lo}" -n -s 0 -U --immediate-mode -Z root -B 8192 -w "$work/$name.pcap" "$filter" 2>"$work/tcpdump.log" &
 	tcpdump=$!
 	pids+=("$tcpdump")
 	for i in $(seq 100); do
@@ -221,6 +222,29 @@ rec_kafka() { record kafka 'port 9092' do_kafka; }
 do_zmtp() { go_client zmtp; }
 rec_zmtp() { record zmtp 'port 5555' do_zmtp; }
 
+# --- calls ---
+# java_client NAME: server and client in Java; they look into the JDK's classes
+java_client() {
+	local p opens=()
+	for p in java.lang java.lang.reflect java.util java.util.concurrent java.util.concurrent.atomic java.util.regex java.text java.math java.net java.io java.nio java.time sun.util.calendar; do
+		opens+=(--add-opens "java.base/$p=ALL-UNNAMED")
+	done
+	in_ns java -Djava.net.preferIPv4Stack=true "${opens[@]}" -cp "$work/java/classes:$(cat "$work/java/classpath")" shop.Record "$1"
+}
+build_java() {
+	[ -e "$work/java/classpath" ] && return
+	dpkg -s maven default-jdk-headless >/dev/null 2>&1 || DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends maven default-jdk-headless >/dev/null
+	mkdir -p "$work/java"
+	mvn -q -B -f "$here/java/pom.xml" -DbuildDirectory="$work/java" dependency:build-classpath -Dmdep.outputFile="$work/java/classpath" >/dev/null
+	javac -encoding UTF-8 -nowarn -d "$work/java/classes" -cp "$(cat "$work/java/classpath")" "$here"/java/src/main/java/shop/*.java
+}
+do_dubbo() { java_client dubbo; }
+rec_dubbo() { build_java; record dubbo 'portrange 20880-20883' do_dubbo; }
+do_sofarpc() { java_client sofarpc; }
+rec_sofarpc() { build_java; record sofarpc 'port 12200' do_sofarpc; }
+do_thrift() { go_client thrift; }
+rec_thrift() { record thrift 'portrange 9090-9094' do_thrift; }
+
 # --- services of a network ---
 do_dns() {
 	local type
@@ -278,13 +302,29 @@ rec_ntp() {
 	sleep 1
 	record ntp 'port 123' do_ntp
 }
+do_dhcp() {
+	local c=(ip netns exec "$ns-client" dhclient -1 -sf /bin/true -lf "$work/leases" -pf "$work/dhclient.pid" client0)
+	"${c[@]}"
+	"${c[@]:0:5}" -r "${c[@]:5}" # and the daemon ends
+}
+rec_dhcp() { # a client without an address, on the other end of a cable
+	ip netns add "$ns-client"
+	in_ns ip link add server0 type veth peer name client0 netns "$ns-client"
+	in_ns ip addr add 10.9.0.1/24 dev server0
+	in_ns ip link set server0 up
+	ip netns exec "$ns-client" ip link set client0 up
+	serve dnsmasq --keep-in-foreground --port=0 --interface=server0 --bind-dynamic --dhcp-range=10.9.0.10,10.9.0.20,1h --dhcp-leasefile="$work/dnsmasq.leases" --user=root
+	for _ in $(seq 100); do in_ns ss -Hlun 'sport = :67' | grep -q . && break; sleep 0.1; done
+	device=server0 record dhcp 'port 67 or port 68' do_dhcp
+	ip netns del "$ns-client"
+}
 do_ping() { in_ns ping -c 3 -i 0.2 -W 1 127.0.0.1; }
 rec_ping() { record ping icmp do_ping; }
 
-all=(http1 http2 tls fastcgi websocket grpc mysql postgresql redis memcached mqtt amqp nats kafka zmtp dns ldap smtp ntp ping)
+all=(http1 http2 tls fastcgi websocket grpc mysql postgresql redis memcached mqtt amqp nats kafka zmtp dns ldap smtp ntp ping dubbo sofarpc thrift dhcp)
 packages=(tcpdump iproute2 nghttp2-client iputils-ping netcat-openbsd nginx-light curl openssl spawn-fcgi fcgiwrap redis-server redis-tools memcached libmemcached-tools
 	mosquitto mosquitto-clients mariadb-server mariadb-client postgresql rabbitmq-server nats-server dnsmasq-base dnsutils slapd ldap-utils
-	opensmtpd chrony ntpsec-ntpdate)
+	opensmtpd chrony ntpsec-ntpdate isc-dhcp-client)
 [ "$(id -u)" -eq 0 ] || { echo 'record.sh needs root: it makes a network namespace' >&2; exit 1; }
 wanted=("$@")
 [ $# -gt 0 ] || wanted=("${all[@]}")
