@@ -119,7 +119,8 @@ func (c *Conn) Ack(side Side, ack uint32) {
 	end := uint8(side) ^ c.turn
 	h := &c.half[end^1]
 	d := int32(ack - h.next)
-	ahead := c.Proto != Unknown && d > 0 && d <= maxJump
+	const fin = 1 // is acknowledged like a byte; a client that has said all closes its side before it reads
+	ahead := c.Proto != Unknown && d > fin && d <= maxJump
 	switch {
 	case h.started:
 		c.unseen = c.unseen || ahead && end == c.server // the other way, a hole will tell

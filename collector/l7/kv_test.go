@@ -88,6 +88,19 @@ func mongoTalk() (all []captured) {
 	return all
 }
 
+// TestHalfClosed: a client that has sent all may close its side before it reads; the server acknowledges that, too.
+func TestHalfClosed(t *testing.T) {
+	k := newMemcached(t, Options{})
+	k.client("stats\r\nquit\r\n")
+	k.c.Ack(Server, k.seq[Client]+1)
+	k.server("STAT pid 1\r\nEND\r\n")
+	k.want("request quit quit > -1 unknown", "session stats stats > -1 ok")
+	k.client("get a\r\n")
+	k.c.Ack(Server, k.seq[Client]+20) // something was not seen
+	k.server("END\r\n")
+	k.want("request get get a > -1 unknown", "response   > -1 ok")
+}
+
 // FuzzKV plays what foreign ends may say to each other, in segments of any length, with holes: nothing is left behind, and
 // nobody waits for more than there may be.
 func FuzzKV(f *testing.F) {
