@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/flowlake/flowlake/db"
+	"github.com/flowlake/flowlake/db/batch"
+	"github.com/flowlake/flowlake/db/schema"
 	"github.com/flowlake/flowlake/query"
 )
 
@@ -149,5 +151,49 @@ func TestRollupsThroughSQL(t *testing.T) {
 	}
 	if _, err := on.Query(ctx, "SELECT * FROM flows_5m"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q does not exist", "flows_5m")) {
 		t.Errorf("a dropped rollup can be read: %v", err)
+	}
+}
+
+// TestBuiltinRollupOfTheHead asks the built-in rollup, whose keys lie in another order than its source's columns, with a
+// term on each key, before the rows are flushed and after.
+func TestBuiltinRollupOfTheHead(t *testing.T) {
+	d, err := db.Open(t.TempDir(), func(o *db.Options) { o.Retention = map[string]time.Duration{"application_1s": 0, "application_1m": 0} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	table := schema.Application()
+	keys := []string{"protocol", "observation_point", "agent", "source", "l7_protocol", "endpoint", "service_name"}
+	for i := range 4 {
+		b := batch.NewBuilder(table)
+		b.Int(table.TimeColumn, 1_795_500_000_000_000_000+int64(i)*1e9)
+		b.Int(table.MustColumn("request"), 1)
+		b.Int(table.MustColumn("server_port"), int64(80+i%2))
+		for k, name := range keys {
+			b.String(table.MustColumn(name), fmt.Sprint(name, (i>>(k%2))&1))
+		}
+		b.EndRow()
+		if err := d.Write(context.Background(), b.Seal()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := query.New(d).NewSession()
+	for range 2 {
+		for _, from := range []string{"application_1s", "application_1m", "application"} {
+			for _, where := range []string{"protocol = 'protocol1'", "observation_point LIKE '%1'", "agent = 'agent1'", "source <> 'source0'",
+				"l7_protocol = 'l7_protocol1'", "endpoint LIKE 'endpoint1%'", "service_name IN ('service_name1')", "server_port = 81",
+				"server_port = 81 AND endpoint = 'endpoint1' AND l7_protocol <> ''"} {
+				want := "2"
+				if strings.Contains(where, "AND") {
+					want = "1"
+				}
+				if got := strings.TrimSpace(ask(t, s, "SELECT sum(request) FROM "+from+" WHERE "+where)); !strings.Contains(got, want) {
+					t.Errorf("%s WHERE %s: %s, want %s", from, where, got, want)
+				}
+			}
+		}
+		if err := d.Flush(context.Background()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -127,6 +127,7 @@ func (r *rolling) sourceTerms() (out []pred.Term) {
 			if k.Target == t.Column && k.TagKey == "" {
 				t.Column = k.Source
 				out = append(out, t)
+				break // t.Column is the source's now
 			}
 		}
 	}
