@@ -290,7 +290,12 @@ func durationMicros(e *l7.Exchange) int64 {
 }
 
 // text is what a wire calls text, as UTF-8: a header may hold any bytes, a column only text.
-func text(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
+func text(s string) string {
+	if utf8.ValidString(s) { // eight bytes at a time
+		return s
+	}
+	return strings.ToValidUTF8(s, "\uFFFD")
+}
 
 // cut shortens s to at most n bytes, between characters.
 func cut(s string, n int) string {
