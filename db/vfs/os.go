@@ -22,7 +22,7 @@ type osFile struct {
 }
 
 func open(name string, flag int) (File, error) {
-	f, err := os.OpenFile(name, flag, 0o640)
+	f, err := openFile(name, flag)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func open(name string, flag int) (File, error) {
 }
 
 func (osFS) Create(name string) (File, error) {
-	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o640)
+	f, err := openFile(name, os.O_RDWR|os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (osFS) Remove(name string) error { return os.Remove(name) }
 
 func (osFS) RemoveAll(name string) error { return os.RemoveAll(name) }
 
-func (osFS) Rename(oldname, newname string) error { return os.Rename(oldname, newname) }
+func (osFS) Rename(oldname, newname string) error { return rename(oldname, newname) }
 
 func (osFS) Link(oldname, newname string) error { return os.Link(oldname, newname) }
 

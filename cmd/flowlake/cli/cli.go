@@ -154,6 +154,9 @@ Start with:
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SuggestionsMinimumDistance = 2
 	root.AddCommand(newServer(s), newAgent(s), newSQL(s), newImport(s), newExport(s), newInspect(s), newBackup(s), newRestore(s), newVerify(s), newCheck(s), newVersion(s))
+	if c := newService(s); c != nil {
+		root.AddCommand(c)
+	}
 	return root
 }
 

@@ -1,0 +1,9 @@
+//go:build !windows
+
+package vfs
+
+import "os"
+
+func openFile(name string, flag int) (*os.File, error) { return os.OpenFile(name, flag, 0o640) }
+
+func rename(oldname, newname string) error { return os.Rename(oldname, newname) }
