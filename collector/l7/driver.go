@@ -154,6 +154,16 @@ func (c *Conn) begin(pd *pending, in *input) *Exchange {
 	return c.answer(pd, in)
 }
 
+// orphan makes a response whose request was not seen wait for its further messages, which find it by the key, as if it had one.
+func (c *Conn) orphan(in *input, key uint64) *pending {
+	c.t.m.Unpaired++
+	pd := c.newPending(in)
+	pd.key, pd.begun = key, true
+	pd.ex.Kind, pd.ex.RequestSeq, pd.ex.ResponseSeq = KindResponse, 0, in.seq
+	c.wait(pd)
+	return pd
+}
+
 // touch makes pd wait as long as if it had begun at atNanos: a stream that is alive.
 func (c *Conn) touch(pd *pending, atNanos int64) {
 	list := &c.t.waiting[pd.proto]

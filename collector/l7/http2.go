@@ -422,7 +422,8 @@ func (d *http2Driver) response(c *Conn, st *http2State, in *input, f *http2.Fram
 		return
 	}
 	if pd == nil {
-		pd = d.unseen(c, in, f.Stream)
+		pd = c.orphan(in, uint64(f.Stream))
+		pd.ex.RequestID, pd.ex.Version = int64(f.Stream), "2"
 	}
 	ex := c.begin(pd, in)
 	if fresh {
@@ -445,17 +446,6 @@ func (d *http2Driver) response(c *Conn, st *http2State, in *input, f *http2.Fram
 	if f.Has(http2.FlagEndStream) {
 		d.end(c, st, pd, in)
 	}
-}
-
-// unseen makes a response whose request was not seen wait for its end, as if it had one.
-func (d *http2Driver) unseen(c *Conn, in *input, stream uint32) *pending {
-	c.t.m.Unpaired++
-	pd := c.newPending(in)
-	pd.key, pd.begun = uint64(stream), true
-	ex := &pd.ex
-	ex.Kind, ex.RequestID, ex.Version, ex.RequestSeq, ex.ResponseSeq = KindResponse, int64(stream), "2", 0, in.seq
-	c.wait(pd)
-	return pd
 }
 
 // responseField takes the current field of a response or its trailers, trace context only if asked to.

@@ -81,7 +81,7 @@ var protocols = [numProtocols]protocol{
 	GRPC:       {name: "grpc", timeout: usualTimeout, family: HTTP2},
 	WebSocket:  {name: "websocket", over: overTCP, timeout: usualTimeout, make: newWebSocketDriver},
 	DNS:        {name: "dns", over: overTCP | overUDP, ports: []uint16{portDNS, portMDNS, portLLMNR}, timeout: shortTimeout, make: newDNSDriver},
-	TLS:        {name: "tls", over: overTCP, ports: []uint16{443, 8443, 853}, timeout: shortTimeout, ordered: true},
+	TLS:        {name: "tls", over: overTCP, ports: []uint16{443, 8443, 853}, timeout: shortTimeout, ordered: true, make: newTLSDriver},
 	MySQL:      {name: "mysql", over: overTCP, ports: []uint16{3306, 33060, 4000}, timeout: usualTimeout, ordered: true, make: newMySQLDriver},
 	PostgreSQL: {name: "postgresql", over: overTCP, ports: []uint16{5432, 6432}, timeout: usualTimeout, ordered: true, make: newPostgreSQLDriver},
 	MongoDB:    {name: "mongodb", over: overTCP, ports: []uint16{27017, 27018, 27019}, timeout: usualTimeout, make: newMongoDBDriver},
