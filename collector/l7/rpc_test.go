@@ -419,3 +419,29 @@ func BenchmarkRPC(b *testing.B) {
 		})
 	}
 }
+
+// TestThriftWithoutNumbers: clients that leave the sequence id 0 are answered in order, by method.
+func TestThriftWithoutNumbers(t *testing.T) {
+	call := func(name string) string { return sized(4, "\x80\x01\x00\x01"+sized(4, "S:"+name)+be(4, 0)+"\x00") }
+	reply := func(name, result string) string {
+		return sized(4, "\x80\x01\x00\x02"+sized(4, name)+be(4, 0)+result)
+	}
+	const void, thrown = "\x00", "\x0c\x00\x01\x0b\x00\x01\x00\x00\x00\x02no\x00\x00"
+	k := newTalk(t, Options{})
+	k.client(call("a") + call("a") + call("b"))
+	k.server(reply("a", void) + reply("a", thrown))
+	k.server(reply("b", void))
+	k.want("session a S > 0 ok", "session a S > -1 server_error", "session b S > 0 ok")
+
+	k.client(call("a"))
+	k.skip(Server, len(reply("a", thrown))) // it is lost
+	k.client(call("a"))
+	k.server(reply("a", void))
+	k.time += 2e9
+	k.tr.Tick(k.time)
+	k.want("request a S > -1 unknown", "session a S > 0 ok")
+
+	k.client(call("a"))
+	k.server(reply("b", void)) // not to that
+	k.want("response b  > 0 ok")
+}

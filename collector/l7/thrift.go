@@ -3,6 +3,7 @@ package l7
 import (
 	"bytes"
 	"errors"
+	"hash/maphash"
 
 	"github.com/flowlake/flowlake/collector/l7/thrift"
 )
@@ -77,12 +78,22 @@ func (d *thriftDriver) request(c *Conn, in *input) {
 	for h := m.Headers(); h.Next(); {
 		d.t.contextField(&pd.ex, h.Key, h.Value)
 	}
-	c.call(in, pd, uint64(uint32(m.SeqID)), m.Type == thrift.OneWay)
+	c.call(in, pd, d.key(), m.Type == thrift.OneWay)
+}
+
+// key is by what a response is known: the sequence id, which some clients leave 0, and the method. A response lacks the
+// service.
+func (d *thriftDriver) key() uint64 {
+	method := d.msg.Name[bytes.IndexByte(d.msg.Name, ':')+1:]
+	return maphash.Bytes(d.t.seed, method)<<32 | uint64(uint32(d.msg.SeqID))
 }
 
 func (d *thriftDriver) response(c *Conn, in *input) {
 	t, m := d.t, &d.msg
-	pd, ex, ok := c.reply(in, uint64(uint32(m.SeqID)))
+	if m.SeqID == 0 { // the order tells, unless something was lost
+		c.settle()
+	}
+	pd, ex, ok := c.reply(in, d.key())
 	if !ok {
 		return
 	}

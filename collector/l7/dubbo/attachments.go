@@ -173,7 +173,14 @@ func (a *Attachments) kryoValue(name string) ([]byte, bool) {
 	marked := append(a.key[:0], name...)
 	marked[len(marked)-1] |= 0x80
 	at := bytes.Index(a.rest, marked)
-	if at < 0 || at > 0 && a.rest[at-1] >= ' ' { // the end of a longer key
+	for at > 0 && a.rest[at-1] >= ' ' { // the end of a longer key
+		next := bytes.Index(a.rest[at+1:], marked)
+		if next < 0 {
+			return nil, false
+		}
+		at += 1 + next
+	}
+	if at < 0 {
 		return nil, false
 	}
 	rest := a.rest[at+len(name):]

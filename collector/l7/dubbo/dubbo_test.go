@@ -77,8 +77,8 @@ func TestRequest(t *testing.T) {
 		{"argument that cannot be read", message(0xc2, 0, "\x052.0.2\x01S\x00\x01m\x01I\x62H\x03sw8\x011Z"), "2.0.2 S  m", ""},
 		{"no attachments", message(0xc2, 0, "\x052.0.2\x01S\x00\x01m\x00"), "2.0.2 S  m", ""},
 		{"kryo", message(0xc8, 0, ascii("2.0.2")+utf8(long)+ascii("0.0.0")+ascii("find")+utf8("I")+"\x02\x0a\x1d\x01\x02"+
-			"\x03\x01"+ascii("xsw8")+"\x03\x01"+ascii("no")+"\x03\x01"+ascii("traceparent")+"\x03\x01"+ascii("00-4bf9")),
-			"2.0.2 " + long + " 0.0.0 find", "traceparent=00-4bf9"},
+			"\x03\x01"+ascii("xsw8")+"\x03\x01"+ascii("no")+"\x03\x01"+ascii("traceparent")+"\x03\x01"+ascii("00-4bf9")+"\x03\x01"+ascii("sw8")+"\x03\x01"+ascii("1-a")),
+			"2.0.2 " + long + " 0.0.0 find", "traceparent=00-4bf9 sw8=1-a"},
 		{"kryo, long value, empty strings", message(0xc8, 0, ascii("2.0.2")+ascii("a.Svc")+"\x81"+utf8("naïve")+"\x80"+"\x03\x01"+ascii("sw8")+"\x03\x01"+utf8(sw8)),
 			"2.0.2 a.Svc  naïve", "sw8=" + sw8},
 		{"fastjson", message(0xc6, 0, "\"2.0.2\"\n\"a.Svc\"\n\"0.0.0\"\n\"find\"\n\"Ljava/lang/String;\"\n\"arg \\\" 1\"\n{\"path\":\"a.Svc\",\"timeout\":1000,\"sw8\":\"1-a\\\"-b\"}\n"),
