@@ -118,6 +118,9 @@ func (c *Conn) Ack(side Side, ack uint32) {
 	}
 	end := uint8(side) ^ c.turn
 	h := &c.half[end^1]
+	for c.Proto != Unknown && h.hold != nil && int32(ack-h.hold.segs[0].seq) > 0 && !c.off {
+		c.flushHold(int(end ^ 1)) // the missing segment has arrived there, and will not come by here
+	}
 	d := int32(ack - h.next)
 	const fin = 1 // is acknowledged like a byte; a client that has said all closes its side before it reads
 	ahead := c.Proto != Unknown && d > fin && d <= maxJump
