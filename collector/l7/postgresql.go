@@ -48,6 +48,7 @@ type pgState struct {
 	done  uint64 // ReadyForQuerys of the server
 
 	answered bool  // the server has been heard
+	shaky    bool  // the place in what it sends was lost: only the first message of a response begins one
 	rows     int64 // DataRows of the response in progress
 	received int64 // its bytes
 }
@@ -96,7 +97,7 @@ func (d *pgDriver) again(c *Conn, in *input) shape {
 		st.open, st.parsed = false, false
 		return shapeRequest
 	case postgresql.IsResponse:
-		if st.answered && c.first != nil && (c.first.begun || c.first != c.last) {
+		if st.shaky = st.answered; st.shaky && c.first != nil && (c.first.begun || c.first != c.last) {
 			c.uncertain = true // the ends of responses may be among what is lost
 		}
 		return shapeResponse
@@ -159,7 +160,8 @@ func (d *pgDriver) run(c *Conn, st *pgState, in *input, typ byte) (n int) {
 		rows++
 	}
 	if in.server {
-		if pd := d.turn(c, st, in, false); pd != nil {
+		st.answered = true
+		if pd := d.turn(c, st, in, typ); pd != nil {
 			if !pd.begun {
 				st.rows, st.received = 0, 0
 			}

@@ -27,7 +27,7 @@ func (d *pgDriver) fromServer(c *Conn, st *pgState, in *input, typ byte, body []
 			return err // the login goes on
 		}
 	}
-	pd := d.turn(c, st, in, typ == postgresql.ParseComplete || typ == postgresql.BindComplete)
+	pd := d.turn(c, st, in, typ)
 	if pd == nil {
 		d.unpaired(c, st, in, typ, body, whole)
 		return nil
@@ -68,12 +68,22 @@ func (d *pgDriver) fromServer(c *Conn, st *pgState, in *input, typ byte, body []
 	return nil
 }
 
-// turn is the request that a message of the server belongs to; nil when it was not seen. start says that the message is the
-// first of a response.
-func (d *pgDriver) turn(c *Conn, st *pgState, in *input, start bool) *pending {
+// begins says whether a message comes at the beginning of a response only.
+func begins(typ byte) bool {
+	switch typ {
+	case postgresql.ParseComplete, postgresql.BindComplete, postgresql.RowDescription, postgresql.CopyIn, postgresql.CopyOut,
+		postgresql.CopyBoth, postgresql.Authentication:
+		return true
+	}
+	return false
+}
+
+// turn is the request that a message of the server belongs to; nil when it was not seen.
+func (d *pgDriver) turn(c *Conn, st *pgState, in *input, typ byte) *pending {
 	if c.uncertain || c.unseen {
+		shared := c.sharesGroup()
 		c.settle()
-		if start && c.first != nil && c.first.begun {
+		if c.first != nil && (shared || begins(typ) && c.first.begun) {
 			c.giveUp(c.first)
 		}
 		st.done = st.group
@@ -85,10 +95,27 @@ func (d *pgDriver) turn(c *Conn, st *pgState, in *input, start bool) *pending {
 			st.done = c.first.key
 		}
 	}
-	if c.owed > 0 || c.first == nil || c.first.key != st.done {
+	pd := c.first
+	if pd != nil && pd.aux == pgStartup && !pd.begun && typ != postgresql.Authentication && typ != postgresql.ErrorResponse {
+		c.giveUp(pd) // the end of the login was not seen
+		st.done = max(st.done, pd.key+1)
+		pd = c.first
+	}
+	if c.owed > 0 || pd == nil || pd.key != st.done || st.shaky && !pd.begun && !begins(typ) {
 		return nil
 	}
-	return c.first
+	return pd
+}
+
+// sharesGroup says whether several requests of the last group wait: which of them a response is for, cannot be told behind a
+// hole.
+func (c *Conn) sharesGroup() bool {
+	for pd := c.first; pd != nil && pd != c.last; pd = pd.next {
+		if pd.key == c.last.key {
+			return true
+		}
+	}
+	return false
 }
 
 // finish ends the response to pd.
@@ -100,7 +127,8 @@ func (d *pgDriver) finish(c *Conn, st *pgState, pd *pending) {
 
 // ready handles the end of a group: its requests are answered, or will not be.
 func (d *pgDriver) ready(c *Conn, st *pgState, in *input, whole int) {
-	d.turn(c, st, in, false)
+	d.turn(c, st, in, postgresql.ReadyForQuery)
+	st.shaky = false
 	for c.first != nil && c.first.key == st.done && c.first.ex.StartNanos <= in.atNanos {
 		pd := c.first
 		if !pd.begun { // skipped behind an error
