@@ -106,11 +106,12 @@ func (d *memcachedDriver) request(c *Conn, in *input, size int64) {
 	case r.Keys > 1:
 		d.count(ex, "memcached_keys", r.Keys)
 	}
-	pd.aux = uint64(r.Kind)
-	c.push(pd)
-	if ex.RequestType == "watch" { // from now on the server prints its log
+	if pd.aux = uint64(r.Kind); ex.RequestType == "watch" { // from now on the server prints its log
+		c.oneWay(pd)
 		c.stop()
+		return
 	}
+	c.push(pd)
 }
 
 // count adds a number as an attribute.

@@ -64,6 +64,12 @@ func TestMemcachedText(t *testing.T) {
 	if m := k.tr.Metrics(); m.ParseFailures+m.Unpaired+m.Resyncs+uint64(m.Pending) != 0 {
 		t.Errorf("%+v", m)
 	}
+	k.client("watch fetchers\r\n")
+	k.server("OK\r\nts=1 gid=1 type=item_get\r\n")
+	if k.c.End(9e9); !k.c.off {
+		t.Error("a log is read")
+	}
+	k.want("request watch watch fetchers > -1 unknown")
 }
 
 // TestMemcachedMeta: of quiet commands nobody knows which replies are theirs until MN.

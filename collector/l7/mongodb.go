@@ -137,7 +137,7 @@ const mongoFollows = 1 << 32
 // first request.
 func (d *mongoDriver) response(c *Conn, in *input) {
 	t, m, res := d.t, &d.msg, &d.res
-	if m.ResponseTo == 0 && !m.Op.Reply() {
+	if m.ResponseTo == 0 && !m.Op.Reply() && c.find(0) == nil { // unless a client counts from 0
 		t.m.WrongSide++
 		return
 	}

@@ -88,6 +88,11 @@ func TestMongoPairing(t *testing.T) {
 		t.Error(got)
 	}
 	k.rec.exchanges = nil
+	k.client(mongoFind(0)) // some count from 0
+	k.server(mongoMsg(53, 0, 0, mongoOK))
+	if e := k.one(); e.Kind != KindSession || e.RequestID != 0 {
+		t.Errorf("%+v", e)
+	}
 	// Nobody answers a write without concern, nor the operations of old.
 	k.client(mongoMsg(4, 0, 2, bsonDoc(bsonText("insert", "log"), bsonText("$db", "shop"))))
 	k.client(mongoMessage(5, 0, 2002, "\x00\x00\x00\x00shop.log\x00"+bsonDoc(bsonText("text", "geheim"))))

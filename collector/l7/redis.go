@@ -18,6 +18,7 @@ type redisDriver struct {
 // redisConn is what is remembered of a connection.
 type redisConn struct {
 	left      [2]int64 // by sender, 1 is the server: values still to come of the message that was begun
+	counted   bool     // the client's message was pushed: what is to come of it counts for its length
 	begun     bool     // what is to come of the server belongs to the oldest request (if that still waits)
 	push      bool     // it belongs to a message that the server sent unasked
 	confirms  int      // confirmations still to come of the last SUBSCRIBE
@@ -111,7 +112,7 @@ func (d *redisDriver) command(c *Conn, s *redisConn, in *input) (int, error) {
 	pd := c.newPending(in)
 	d.request(&pd.ex)
 	pd.ex.RequestBytes = int64(n)
-	if s.left[0] = left; left > 0 && in.lost {
+	if s.left[0] = left; left > 0 && (in.lost || s.quiet || s.skip) { // its length comes too late
 		pd.ex.RequestBytes = -1
 	}
 	s.shaky = false
@@ -128,7 +129,7 @@ func (d *redisDriver) more(c *Conn, s *redisConn, in *input) (int, error) {
 	if s.left[0] = left; n == 0 && in.cut {
 		return 0, redis.ErrMalformed
 	}
-	if pd := c.last; pd != nil && pd.ex.RequestBytes >= 0 && !pd.begun {
+	if pd := c.last; s.counted && pd != nil && pd.ex.RequestBytes >= 0 && !pd.begun {
 		pd.ex.RequestBytes += int64(n)
 	}
 	return n, nil
@@ -183,7 +184,7 @@ func (d *redisDriver) send(c *Conn, s *redisConn, pd *pending) {
 	case "REPLCONF":
 		silent = silent || cmd.Is(1, "ACK")
 	}
-	if silent {
+	if s.counted = !silent; silent {
 		c.oneWay(pd)
 		return
 	}

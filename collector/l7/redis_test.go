@@ -199,6 +199,14 @@ func TestRedisNoReply(t *testing.T) {
 	k.server("+OK\r\n")
 	k.want("request CLIENT CLIENT REPLY ? > -1 unknown", "request SET SET a ? > -1 unknown", "session GET GET a > -1 ok",
 		"request CLIENT CLIENT REPLY ? > -1 unknown", "request SET SET a ? > -1 unknown", "session CLIENT CLIENT REPLY ? > -1 ok")
+	words := resp(strings.Split("MSET"+strings.Repeat(" key value", 400), " ")...)
+	k.client(resp("GET", "a") + resp("CLIENT", "REPLY", "SKIP") + words[:3000])
+	k.client(words[3000:])
+	k.server("$-1\r\n")
+	if es := k.rec.exchanges; len(es) != 3 || es[1].RequestBytes != -1 || es[2].RequestBytes != 20 {
+		t.Errorf("%+v", es)
+	}
+	k.rec.exchanges = nil
 	k.client(resp("MONITOR"))
 	k.server("+OK\r\n+1339518083.107412 [0 127.0.0.1:60866] \"keys\" \"*\"\r\n")
 	k.want("session MONITOR MONITOR > -1 ok")
