@@ -93,7 +93,7 @@ var protocols = [numProtocols]protocol{
 	NATS:       {name: "nats", over: overTCP, ports: []uint16{4222, 6222}, timeout: usualTimeout, make: newNATSDriver},
 	RocketMQ:   {name: "rocketmq", over: overTCP, ports: []uint16{9876, 10909, 10911, 10912}, timeout: usualTimeout, make: newRocketMQDriver},
 	Pulsar:     {name: "pulsar", over: overTCP, ports: []uint16{6650}, timeout: usualTimeout, make: newPulsarDriver},
-	OpenWire:   {name: "openwire", over: overTCP, ports: []uint16{61616}, timeout: usualTimeout},
+	OpenWire:   {name: "openwire", over: overTCP, ports: []uint16{61616}, timeout: usualTimeout, make: newOpenWireDriver},
 	ZMTP:       {name: "zmtp", over: overTCP, ports: []uint16{5555, 5556}, timeout: usualTimeout, make: newZMTPDriver},
 	Dubbo:      {name: "dubbo", over: overTCP, ports: []uint16{20880}, timeout: usualTimeout, make: newDubboDriver},
 	SofaRPC:    {name: "sofarpc", over: overTCP, ports: []uint16{12200}, timeout: usualTimeout, make: newSofaRPCDriver},
