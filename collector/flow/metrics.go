@@ -8,7 +8,7 @@ type Metrics struct {
 	Open       int // flows
 	Services   int // endpoints in the service table
 	Fragments  int // datagrams in the fragment table
-	TableBytes int // memory of flows, their index and their sequence ranges; without application protocols
+	TableBytes int // memory of flows, their index, their sequence ranges and open seconds; without application protocols
 
 	Packets uint64 // handed in, those below included
 	Reports uint64 // handed out
