@@ -55,7 +55,7 @@ func (d *mongoDriver) inflate() {
 	m := &d.msg
 	body, err := d.inflater.Inflate(m.Compressor, m.Payload, d.t.o.MaxConnBuffer)
 	if err == nil {
-		err = m.ParseBody(body, max(len(body), m.Size))
+		err = m.ParseBody(body, max(m.Inflated, len(body)))
 	}
 	if err != nil && !errors.Is(err, mongodb.ErrShort) {
 		d.t.m.ParseFailures++

@@ -211,6 +211,12 @@ func TestMongoCompressed(t *testing.T) {
 		e.RequestBytes != int64(len(q)) || e.ResponseBytes != int64(len(a)) {
 		t.Errorf("%+v", e)
 	}
+	// Much more than is inflated.
+	k.client(pack(2, 0, mongoFind(2)))
+	k.server(pack(3, 2, mongoMsg(3, 2, 0, bsonDoc(bsonSub("cursor", bsonDoc(bsonInt("id", 5), bsonText("firstBatch", strings.Repeat("x", 100000)))), bsonInt("ok", 1)))))
+	if e := k.one(); fmt.Sprint(e.Attributes) != "[{mongodb_cursor 5}]" || e.Status != StatusOK {
+		t.Errorf("%+v", e)
+	}
 	k.client(mongoMessage(3, 0, 2012, "\xdd\x07\x00\x00\x10\x00\x00\x00\x02garbage"))
 	k.server(mongoMsg(4, 3, 0, mongoOK))
 	if e := k.one(); e.RequestID != 3 || e.Status != StatusOK {

@@ -76,8 +76,9 @@ type Message struct {
 	RequestID, ResponseTo int32
 	// Op is the operation; of a compressed message, that in it.
 	Op Op
-	// Compressed says that Payload has to be inflated by Compressor and read with ParseBody.
+	// Compressed says that Payload has to be inflated by Compressor, which makes Inflated bytes of it, and read with ParseBody.
 	Compressed bool
+	Inflated   int
 	Compressor Compressor
 	Payload    []byte
 	// Flags are those of OP_MSG, OP_QUERY and OP_REPLY.
@@ -121,7 +122,7 @@ func Parse(p []byte, m *Message) (n int, err error) {
 	case m.Op == OpCompressed || m.Op.String() == "" || inflated < 0 || inflated > maxMessage || m.Compressor > Zstd:
 		return 0, ErrMalformed
 	}
-	m.Compressed, m.Payload, m.Want = true, r.Rest(), m.Size
+	m.Compressed, m.Inflated, m.Payload, m.Want = true, int(inflated), r.Rest(), m.Size
 	return m.Size, nil
 }
 
