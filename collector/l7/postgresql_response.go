@@ -36,7 +36,12 @@ func (d *pgDriver) fromServer(c *Conn, st *pgState, in *input, typ byte, body []
 		st.received = int64(whole)
 		st.rows = 0
 	}
-	ex := c.begin(pd, in)
+	d.part(c, st, pd, c.begin(pd, in), typ, body)
+	return nil
+}
+
+// part handles a message of the response to pd.
+func (d *pgDriver) part(c *Conn, st *pgState, pd *pending, ex *Exchange, typ byte, body []byte) {
 	switch typ {
 	case postgresql.ErrorResponse:
 		d.failed(ex, body)
@@ -65,7 +70,6 @@ func (d *pgDriver) fromServer(c *Conn, st *pgState, in *input, typ byte, body []
 	case postgresql.CopyIn, postgresql.CopyOut, postgresql.FunctionResponse, postgresql.Authentication:
 		ex.Status = StatusOK
 	}
-	return nil
 }
 
 // begins says whether a message comes at the beginning of a response only.
