@@ -19,6 +19,7 @@ type Conn struct {
 
 	off       bool       // nothing more is to be learned from the payloads
 	uncertain bool       // a hole may have swallowed responses
+	skipped   bool       // a hole behind the last request may have swallowed another one
 	unseen    bool       // the end that answers has acknowledged bytes of the other that were not seen: requests, maybe
 	group     bool       // answers do not come on this connection: a request without one has not timed out
 	turn      uint8      // end = side ^ turn

@@ -57,6 +57,7 @@ func (c *Conn) newPending(in *input) *pending {
 // push reports the request and makes it wait for its response; others may have to make room for it.
 func (c *Conn) push(pd *pending) {
 	c.t.m.Requests++
+	c.skipped = false
 	if c.first == nil {
 		c.unseen = false // what was not seen came before
 	}
@@ -112,8 +113,8 @@ func (c *Conn) takeOldest() *pending {
 // settle makes up for a hole that may have swallowed responses: without pipelining, only the last request can still be
 // open. When requests were not seen either, not even that is sure.
 func (c *Conn) settle() {
-	if c.unseen {
-		for c.unseen, c.uncertain, c.owed = false, false, 0; c.first != nil; {
+	if c.unseen || c.uncertain && c.skipped {
+		for c.unseen, c.uncertain, c.skipped, c.owed = false, false, false, 0; c.first != nil; {
 			c.t.m.LostPairing++
 			c.giveUp(c.first)
 		}

@@ -164,6 +164,8 @@ func (c *Conn) hole(end, n int) {
 	c.gap(end, n) // what is read here came before it
 	if end == int(c.server) {
 		c.uncertain = true
+	} else if c.half[end].state == stateResync { // else it was within a message
+		c.skipped = true
 	}
 }
 
