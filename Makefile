@@ -58,7 +58,7 @@ bench-stages: ## what a row costs at each stage, into bench/results/stages.md (5
 	GO=$(GO) ./bench/stages.sh
 
 soak: ## the soak of SOAK=30m, then the long forms of the other proofs (about an hour more)
-	FLOWLAKE_SOAK=$(SOAK) $(GO) test -timeout 24h -run 'TestSoak' -count=1 -v ./db
+	FLOWLAKE_SOAK=$(SOAK) $(GO) test -timeout 24h -run 'TestSoak' -count=1 -v ./db ./collector
 	FLOWLAKE_SOAK=$(SOAK) $(GO) test -timeout 4h -run 'Kill|Crash|Fault|Metamorphic|MemoryBound' -count=1 -v ./db/... ./cmd/...
 
 clean: ## remove what was built
