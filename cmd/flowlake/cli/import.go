@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"github.com/flowlake/flowlake/collector"
 	"github.com/flowlake/flowlake/collector/capture/pcapfilter"
 	"github.com/flowlake/flowlake/db"
+	"github.com/flowlake/flowlake/db/batch"
 	"github.com/flowlake/flowlake/ingest"
 	"github.com/flowlake/flowlake/ingest/enrich"
 )
@@ -59,6 +61,8 @@ func interruptibleReader(ctx context.Context, r io.Reader) io.Reader {
 
 type importFlags struct {
 	data, server, agent string
+	tlsCA, tokenFile    string
+	insecure            bool
 	filter, speed       string
 	quiet, edges        bool
 }
@@ -70,7 +74,8 @@ func newImportPcap(s *Streams) *cobra.Command {
 		Short: "Make flows, spans and edges of pcap and pcapng files",
 		Long: `Read capture files (pcap and pcapng, also compressed with gzip; - is standard input) and store the flows and requests in them, and what they add up to each second. All runs on the packets'
 own time, so the rows depend on the files alone. A file that ends early or is damaged gives the rows up to there; the others are
-imported all the same, and the exit code is 1. The folder must not be open elsewhere: stop the server, or use another one.`,
+imported all the same, and the exit code is 1. The folder must not be open elsewhere: stop the server, use another one, or send the rows to
+the server with --server.`,
 		Example: `  flowlake import pcap trace.pcap --data DIR
   flowlake import pcap day/*.pcapng.gz --data DIR && flowlake sql --data DIR
   tcpdump -w - -c 1000 | flowlake import pcap - --data DIR
@@ -80,7 +85,10 @@ imported all the same, and the exit code is 1. The folder must not be open elsew
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.data, "data", s.defaultData(), "data folder; it is made if need be")
-	fl.StringVar(&f.server, "server", "", "not in this version: captures are imported into a folder")
+	fl.StringVar(&f.server, "server", "", "send the rows to the gRPC door of this server, host:port, instead of storing them in a folder")
+	fl.StringVar(&f.tlsCA, "tls-ca", "", "with --server: certificates to trust (PEM) instead of those of the system")
+	fl.StringVar(&f.tokenFile, "token-file", "", "with --server: present the token in this file")
+	fl.BoolVar(&f.insecure, "insecure", false, "with --server: send without TLS to a server on another host")
 	fl.StringVar(&f.agent, "agent", "", "what goes into the column agent of the rows")
 	fl.StringVar(&f.filter, "filter", "", "only packets that match this expression, as tcpdump has them")
 	fl.BoolVar(&f.edges, "edges", true, "make rows of network and application too; --edges=false makes none")
@@ -90,11 +98,9 @@ imported all the same, and the exit code is 1. The folder must not be open elsew
 }
 
 func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err error) {
-	if onCommandLine(cmd.Flags(), "server") {
-		return usagef("--server is not in this version: import into a folder with --data, then start the server on it")
-	}
-	if f.data == "" {
-		return usagef("--data names no folder")
+	remote := onCommandLine(cmd.Flags(), "server") // not by the environment, which may be meant for agents
+	if err := f.check(remote, onCommandLine(cmd.Flags(), "data")); err != nil {
+		return err
 	}
 	speed, err := parseSpeed(f.speed)
 	if err != nil {
@@ -112,18 +118,15 @@ func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err e
 	if err := someExist(files); err != nil {
 		return err
 	}
-	d, err := db.Open(f.data)
+	sink, done, err := f.open(remote)
 	if err != nil {
 		return err
 	}
 	tags := enrich.New()
-	p := ingest.New(d, func(o *ingest.Options) { o.Enricher = tags })
+	p := ingest.New(sink, func(o *ingest.Options) { o.Enricher = tags })
 	im := &importer{sink: p, tags: tags, s: s, o: f, filter: filter, speed: speed, start: time.Now()}
 	failed := im.all(ctx, files)
-	err = errors.Join(p.Close(context.WithoutCancel(ctx)), d.Close())
-	if err != nil {
-		err = fmt.Errorf("close data folder: %w", err)
-	}
+	err = errors.Join(p.Close(context.WithoutCancel(ctx)), done(context.WithoutCancel(ctx)))
 	if !f.quiet {
 		im.summary(s.Err, len(files), p.Metrics())
 	}
@@ -137,6 +140,42 @@ func (f *importFlags) run(cmd *cobra.Command, s *Streams, files []string) (err e
 		fmt.Fprintln(s.Err, "error:", err)
 	}
 	return reportedError{errors.Join(append(failed, err)...)}
+}
+
+func (f *importFlags) check(remote, data bool) error {
+	switch {
+	case remote && data:
+		return usagef("--server and --data exclude each other")
+	case remote:
+		if _, _, err := net.SplitHostPort(f.server); err != nil {
+			return usagef("--server %q is not host:port, the address of a server's gRPC door", f.server)
+		}
+	case f.data == "":
+		return usagef("--data names no folder")
+	}
+	return nil
+}
+
+// open opens the folder or connects to the server. The function that it returns ends that; all is stored then.
+func (f *importFlags) open(remote bool) (batch.Sink, func(context.Context) error, error) {
+	if remote {
+		r, err := openRemote(f, hostName())
+		if err != nil {
+			return nil, nil, err
+		}
+		f.data = f.server // what the summary names
+		return r, r.close, nil
+	}
+	d, err := db.Open(f.data)
+	if err != nil {
+		return nil, nil, err
+	}
+	return d, func(context.Context) error {
+		if err := d.Close(); err != nil {
+			return fmt.Errorf("close data folder: %w", err)
+		}
+		return nil
+	}, nil
 }
 
 // someExist is an error when none of the files is there: then no data folder is made.
