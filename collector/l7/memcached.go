@@ -37,6 +37,7 @@ func (d *memcachedDriver) check(c *Conn, in *input, hint bool) shape {
 		if in.server {
 			d.abandon(c)
 			c.note |= mcShaky
+			c.doubt()
 		} else {
 			c.note &^= mcMidway
 		}

@@ -148,6 +148,25 @@ func TestMemcachedHoles(t *testing.T) {
 	}
 }
 
+// TestMemcachedCut: of a pipeline and its replies only the beginnings were captured; what comes next answers what was not seen.
+func TestMemcachedCut(t *testing.T) {
+	k := newMemcached(t, Options{})
+	k.client("set a 0 0 1\r\nx\r\n")
+	k.server("STORED\r\n")
+	cut := func(side Side, s string, have int) {
+		k.time += 1e6
+		k.c.Payload(side, k.time, k.seq[side], []byte(s[:have]), len(s))
+		k.seq[side] += uint32(len(s))
+	}
+	cut(Client, "get a\r\nincr a 1\r\ndelete a\r\nbogus\r\n", 17)
+	cut(Server, "VALUE a 0 1\r\nx\r\nEND\r\nCLIENT_ERROR not a number\r\nDELETED\r\n", 21)
+	k.server("ERROR\r\n")
+	k.client("get a\r\n")
+	k.server("END\r\n")
+	k.want("session set set a 0 0 1 > -1 ok", "session get get a > -1 ok", "request incr incr a 1 > -1 unknown",
+		"session get get a > -1 ok")
+}
+
 func TestMemcachedPickUp(t *testing.T) {
 	k := newTalk(t, Options{Protocols: []Protocol{Memcached}})
 	k.client("get a\r\n")

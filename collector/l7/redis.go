@@ -51,10 +51,19 @@ func (d *redisDriver) check(c *Conn, in *input, hint bool) shape {
 	if in.server {
 		d.abandon(c, s)
 		s.shaky = true
+		c.doubt()
 		return shape(redis.CheckReply(in.p))
 	}
 	s.left[0] = 0
 	return shape(redis.CheckCommand(in.p, true))
+}
+
+// doubt is for an ordered protocol that has lost its place in what the server sends. When it has lost it in what the client sends,
+// too, what comes may answer requests that were not seen.
+func (c *Conn) doubt() {
+	if c.half[c.server^1].state == stateResync {
+		c.unseen = true
+	}
 }
 
 // redisState is what is remembered of c.
