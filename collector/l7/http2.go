@@ -330,7 +330,7 @@ func (d *http2Driver) requestField(ex *Exchange) bool {
 		if len(value) > 0 && !t.contextField(ex, name, value) {
 			d.ordinaryField(ex, name, value)
 		}
-		d.capture(ex, d.reqHeaders)
+		t.captureField(ex, d.reqHeaders, name, value)
 		return false
 	}
 	return true
@@ -370,15 +370,6 @@ func (d *http2Driver) ordinaryField(ex *Exchange, name, value []byte) {
 	case "tri-trace-rpcid":
 		if ex.context == rankNone {
 			ex.SpanID = t.once(value, maxID)
-		}
-	}
-}
-
-// capture adds the current field if the Options ask for it; of a repeated one the first.
-func (d *http2Driver) capture(ex *Exchange, want []kept) {
-	for _, w := range want {
-		if string(d.fields.Name) == w.name && ex.attributeOf(w.key) == "" {
-			d.t.attribute(ex, w.key, d.fields.Value)
 		}
 	}
 }
@@ -474,7 +465,7 @@ func (d *http2Driver) responseField(ex *Exchange, context bool) {
 			t.contextField(ex, name, value)
 		}
 	}
-	d.capture(ex, d.rspHeaders)
+	t.captureField(ex, d.rspHeaders, name, value)
 }
 
 // isGRPC says that a call is one of gRPC, if that was not clear from the request.

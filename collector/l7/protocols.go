@@ -102,7 +102,7 @@ var protocols = [numProtocols]protocol{
 	SomeIP:     {name: "someip", over: overTCP | overUDP, ports: []uint16{30490, 30501, 30502, 30509}, timeout: usualTimeout, make: newSomeIPDriver},
 	Thrift:     {name: "thrift", over: overTCP, ports: []uint16{9090}, timeout: usualTimeout, make: newThriftDriver},
 	KRPC:       {name: "krpc", over: overTCP, timeout: usualTimeout, make: newKRPCDriver},
-	FastCGI:    {name: "fastcgi", over: overTCP, ports: []uint16{9000}, timeout: usualTimeout},
+	FastCGI:    {name: "fastcgi", over: overTCP, ports: []uint16{9000}, timeout: usualTimeout, make: newFastCGIDriver},
 	SMTP:       {name: "smtp", over: overTCP, ports: []uint16{25, 465, 587, 2525}, timeout: usualTimeout, ordered: true},
 	LDAP:       {name: "ldap", over: overTCP, ports: []uint16{389, 3268}, timeout: usualTimeout},
 	NTP:        {name: "ntp", over: overUDP, ports: []uint16{123}, timeout: shortTimeout, make: newNTPDriver},
