@@ -8,7 +8,7 @@ import (
 // TestRPCCapturesBroken plays our own captures of these protocols broken in all ways, as TestCorpusBroken does the reference
 // captures: no request gets another's response, nothing is left behind.
 func TestRPCCapturesBroken(t *testing.T) {
-	for _, name := range []string{"dubbo", "sofarpc", "thrift", "ntp", "ping"} {
+	for _, name := range []string{"dubbo", "sofarpc", "brpc", "thrift", "ntp", "ping"} {
 		all := payloads(t, filepath.Join("testdata", "captures", name+".pcap"))
 		whole, m := playPayloads(all, Options{}, false)
 		if len(whole.exchanges) == 0 || m.ParseFailures+m.WrongSide+m.Unpaired+m.GaveUp != 0 {

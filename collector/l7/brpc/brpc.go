@@ -46,7 +46,7 @@ type Message struct {
 	ErrorCode int32
 	ErrorText []byte
 
-	meta []byte
+	meta, request []byte
 }
 
 // Check says whether p begins with a message; a frame of a stream is none, since a call comes first.
@@ -100,11 +100,11 @@ func Parse(p []byte, m *Message) (n int, err error) {
 		rest = rest[n:]
 		switch {
 		case num == 1 && v != nil:
-			m.Request = true
-			m.request(v)
+			m.Request, m.request = true, v
+			m.readRequest(v)
 		case num == 2 && v != nil:
 			m.Response = true
-			m.response(v)
+			m.readResponse(v)
 		case num == 3:
 			m.Compress = int64(value)
 		case num == 4:
@@ -144,7 +144,7 @@ func field(p []byte) (num protowire.Number, value uint64, v []byte, n int) {
 	return num, value, v, at + n
 }
 
-func (m *Message) request(p []byte) {
+func (m *Message) readRequest(p []byte) {
 	for len(p) > 0 {
 		num, value, v, n := field(p)
 		if n < 0 {
@@ -164,13 +164,15 @@ func (m *Message) request(p []byte) {
 			m.SpanID = value
 		case 6:
 			m.ParentSpanID = value
-		case 7:
-			m.RequestID = v
+		case extFields:
+			if _, _, isPair := pair(v); !isPair {
+				m.RequestID = v
+			}
 		}
 	}
 }
 
-func (m *Message) response(p []byte) {
+func (m *Message) readResponse(p []byte) {
 	for len(p) > 0 {
 		num, value, v, n := field(p)
 		if n < 0 {
@@ -186,42 +188,61 @@ func (m *Message) response(p []byte) {
 	}
 }
 
+// Numbers of the fields that hold pairs: of the meta data, and of a request's. bRPC for Java has pairs in the latter, bRPC for
+// C++ the request id.
+const (
+	userFields = 9
+	extFields  = 7
+)
+
+// pair reads a message of two texts, a key and its value; ok is false when p is something else.
+func pair(p []byte) (key, value []byte, ok bool) {
+	if len(p) == 0 || p[0] != 1<<3|byte(protowire.BytesType) {
+		return nil, nil, false
+	}
+	for len(p) > 0 {
+		num, typ, at := protowire.ConsumeTag(p)
+		if at < 0 || typ != protowire.BytesType || num > 2 {
+			return nil, nil, false
+		}
+		v, n := protowire.ConsumeBytes(p[at:])
+		if n < 0 {
+			return nil, nil, false
+		}
+		if p = p[at+n:]; num == 1 {
+			key = v
+		} else {
+			value = v
+		}
+	}
+	return key, value, true
+}
+
 // Fields walks over the pairs of text that the caller has added.
 type Fields struct {
-	rest       []byte
-	Key, Value []byte
+	meta, request []byte
+	Key, Value    []byte
 }
 
 // Fields starts a walk.
-func (m *Message) Fields() Fields { return Fields{rest: m.meta} }
+func (m *Message) Fields() Fields { return Fields{meta: m.meta, request: m.request} }
 
 // Next goes to the next pair; false at the end.
-func (f *Fields) Next() bool {
-	const userFields = 9
-	for len(f.rest) > 0 {
-		num, _, pair, n := field(f.rest)
+func (f *Fields) Next() bool { return f.next(&f.request, extFields) || f.next(&f.meta, userFields) }
+
+func (f *Fields) next(rest *[]byte, number protowire.Number) (ok bool) {
+	for len(*rest) > 0 {
+		num, _, v, n := field(*rest)
 		if n < 0 {
 			return false
 		}
-		f.rest = f.rest[n:]
-		if num != userFields {
+		*rest = (*rest)[n:]
+		if num != number {
 			continue
 		}
-		f.Key, f.Value = nil, nil
-		for len(pair) > 0 {
-			num, _, v, n := field(pair)
-			if n < 0 {
-				break
-			}
-			pair = pair[n:]
-			switch num {
-			case 1:
-				f.Key = v
-			case 2:
-				f.Value = v
-			}
+		if f.Key, f.Value, ok = pair(v); ok {
+			return true
 		}
-		return true
 	}
 	return false
 }

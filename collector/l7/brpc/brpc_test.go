@@ -32,6 +32,7 @@ func message(meta, payload string) string {
 var (
 	traced = message(text(1, text(1, "S")+text(2, "m")+number(3, 9)+number(4, 10)+number(5, 11)+number(6, 12)+text(7, "r-1"))+number(4, 5)+
 		"\x51\x00\x00\x00\x00\x00\x00\x00\x00"+text(9, text(1, "sw8")+text(2, "1-a"))+text(9, text(1, "k")), "body")
+	java   = message(text(1, text(1, "S")+text(2, "m")+number(3, 9)+text(7, text(1, "traceparent")+text(2, "00-1"))+text(7, text(1, "k")+text(2, "v")))+number(4, 6), "body")
 	failed = message(text(2, number(1, 1003)+text(2, "bad"))+number(3, 2)+number(4, 5), "")
 	stream = "STRM\x00\x00\x00\x05\x00\x00\x00\x02\x08\x01abc"
 )
@@ -44,6 +45,7 @@ func TestParse(t *testing.T) {
 		{"echo", echo, "request 4294967298 example.EchoService/Echo log 0 trace 0 0 0  ", "", wire.Request},
 		{"its answer", reply, "response 4294967298 0 ", "", wire.Response},
 		{"traced", traced, "request 5 S/m log 9 trace 10 11 12 r-1 ", "sw8=1-a k= ", wire.Request},
+		{"java", java, "request 6 S/m log 9 trace 0 0 0  ", "traceparent=00-1 k=v ", wire.Request},
 		{"failed", failed, "response 5 1003 bad", "", wire.Response},
 		{"stream", stream, "", "", wire.No},
 	} {
@@ -111,7 +113,7 @@ func TestNoAllocation(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, p := range []string{echo, reply, traced, failed, stream} {
+	for _, p := range []string{echo, reply, traced, java, failed, stream} {
 		f.Add([]byte(p))
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {

@@ -226,7 +226,7 @@ rec_zmtp() { record zmtp 'port 5555' do_zmtp; }
 # java_client NAME: server and client in Java; they look into the JDK's classes
 java_client() {
 	local p opens=()
-	for p in java.lang java.lang.reflect java.util java.util.concurrent java.util.concurrent.atomic java.util.regex java.text java.math java.net java.io java.nio java.time sun.util.calendar; do
+	for p in java.lang java.lang.reflect java.util java.util.concurrent java.util.concurrent.atomic java.util.regex java.text java.math java.net java.io java.nio java.time sun.nio.ch sun.util.calendar; do
 		opens+=(--add-opens "java.base/$p=ALL-UNNAMED")
 	done
 	in_ns java -Djava.net.preferIPv4Stack=true "${opens[@]}" -cp "$work/java/classes:$(cat "$work/java/classpath")" shop.Record "$1"
@@ -242,6 +242,8 @@ do_dubbo() { java_client dubbo; }
 rec_dubbo() { build_java; record dubbo 'portrange 20880-20883' do_dubbo; }
 do_sofarpc() { java_client sofarpc; }
 rec_sofarpc() { build_java; record sofarpc 'port 12200' do_sofarpc; }
+do_brpc() { java_client brpc; }
+rec_brpc() { build_java; record brpc 'port 8002' do_brpc; }
 do_thrift() { go_client thrift; }
 rec_thrift() { record thrift 'portrange 9090-9094' do_thrift; }
 
@@ -321,7 +323,7 @@ rec_dhcp() { # a client without an address, on the other end of a cable
 do_ping() { in_ns ping -c 3 -i 0.2 -W 1 127.0.0.1; }
 rec_ping() { record ping icmp do_ping; }
 
-all=(http1 http2 tls fastcgi websocket grpc mysql postgresql redis memcached mqtt amqp nats kafka zmtp dns ldap smtp ntp ping dubbo sofarpc thrift dhcp)
+all=(http1 http2 tls fastcgi websocket grpc mysql postgresql redis memcached mqtt amqp nats kafka zmtp dns ldap smtp ntp ping dubbo sofarpc brpc thrift dhcp)
 packages=(tcpdump iproute2 nghttp2-client iputils-ping netcat-openbsd nginx-light curl openssl spawn-fcgi fcgiwrap redis-server redis-tools memcached libmemcached-tools
 	mosquitto mosquitto-clients mariadb-server mariadb-client postgresql rabbitmq-server nats-server dnsmasq-base dnsutils slapd ldap-utils
 	opensmtpd chrony ntpsec-ntpdate isc-dhcp-client)

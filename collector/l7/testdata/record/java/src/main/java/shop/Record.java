@@ -24,6 +24,7 @@ public final class Record {
 
     public static void main(String[] args) {
         switch (args[0]) {
+            case "brpc" -> BrpcOrders.calls(TRACEPARENT);
             case "dubbo" -> dubbo();
             case "sofarpc" -> sofarpc();
             default -> throw new IllegalArgumentException(args[0]);
