@@ -59,7 +59,7 @@ func (d *brpcDriver) request(c *Conn, in *input) {
 	if m.TraceID != 0 {
 		t.setIDs(ex, d.id(0, m.TraceID), d.id(1, m.SpanID), d.id(2, m.ParentSpanID))
 	}
-	c.call(in, pd, uint64(m.CorrelationID), false)
+	c.call(in, pd, uint64(m.CorrelationID), !m.Numbered)
 }
 
 // id is an id in bRPC's own way of writing it; "" for 0.
@@ -72,7 +72,11 @@ func (d *brpcDriver) id(i int, id uint64) []byte {
 
 func (d *brpcDriver) response(c *Conn, in *input) {
 	t, m := d.t, &d.msg
-	pd, ex, ok := c.reply(in, uint64(m.CorrelationID))
+	id := uint64(m.CorrelationID)
+	if !m.Numbered {
+		id = noID
+	}
+	pd, ex, ok := c.reply(in, id)
 	if !ok {
 		return
 	}

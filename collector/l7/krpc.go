@@ -53,12 +53,16 @@ func (d *krpcDriver) request(c *Conn, in *input) {
 	d.setCall(&pd.ex)
 	pd.ex.RequestBytes = int64(m.Size)
 	d.t.setIDs(&pd.ex, m.TraceID, m.SpanID, m.ParentID)
-	c.call(in, pd, uint64(uint32(m.Sequence)), false)
+	c.call(in, pd, uint64(uint32(m.Sequence)), !m.Numbered)
 }
 
 func (d *krpcDriver) response(c *Conn, in *input) {
 	m := &d.msg
-	pd, ex, ok := c.reply(in, uint64(uint32(m.Sequence)))
+	id := uint64(uint32(m.Sequence))
+	if !m.Numbered {
+		id = noID
+	}
+	pd, ex, ok := c.reply(in, id)
 	if !ok {
 		return
 	}

@@ -26,6 +26,10 @@ func (c *Conn) enough(in *input, want int) bool {
 	return in.cut
 }
 
+// noID is the number of a response whose number is cut off: no request waits with it. A request without one is reported as if
+// nobody answered it.
+const noID = 1<<64 - 1
+
 // directed is the value of Conn.note once a message has told which end asks.
 const directed = 1
 

@@ -445,3 +445,34 @@ func TestThriftWithoutNumbers(t *testing.T) {
 	k.server(reply("b", void)) // not to that
 	k.want("response b  > 0 ok")
 }
+
+// TestRPCCut: of messages of which only the beginning was captured, nothing is paired that does not belong together.
+func TestRPCCut(t *testing.T) {
+	eachRPC(t, func(t *testing.T, k *talk, r *rpc) {
+		k.client(r.call(1, "text"))
+		k.server(r.ok(1, "text"))
+		k.want(r.want0())
+		cut := func(side Side, s string, n int) {
+			k.time += 1e6
+			k.c.Payload(side, k.time, k.seq[side], []byte(s[:min(n, len(s))]), len(s))
+			k.seq[side] += uint32(len(s))
+		}
+		for n := 1; n < 48; n++ {
+			id := 4 * n
+			cut(Client, r.call(id, "text"), n)
+			cut(Client, r.call(id+1, "text"), n)
+			cut(Server, r.ok(id+1, "text"), n)
+			cut(Server, r.ok(id, "text"), n)
+			for _, x := range k.rec.exchanges {
+				if x.Kind == KindSession && (x.RequestID != int64(id) || x.EndNanos-x.StartNanos != 3e6) && (x.RequestID != int64(id+1) || x.EndNanos-x.StartNanos != 1e6) {
+					t.Errorf("%d bytes: %+v", n, x)
+				}
+			}
+			k.rec.exchanges = nil
+		}
+		k.c.Close(k.time)
+		if m := k.tr.Metrics(); m.Pending != 0 || m.Buffered != 0 {
+			t.Errorf("%+v", m)
+		}
+	})
+}

@@ -32,6 +32,7 @@ type Message struct {
 	// Request and Response say which of the two the meta data describe; neither is set for a frame of a stream.
 	Request, Response bool
 	CorrelationID     int64
+	Numbered          bool // CorrelationID is there, and not behind what is cut
 	// Size is the length of the message in bytes, Want that of the header and the meta data.
 	Size, Want int
 	Compress   int64
@@ -108,12 +109,14 @@ func Parse(p []byte, m *Message) (n int, err error) {
 		case num == 3:
 			m.Compress = int64(value)
 		case num == 4:
-			m.CorrelationID = int64(value)
+			m.CorrelationID, m.Numbered = int64(value), true
 		}
 	}
-	if m.Request == m.Response && len(p) >= m.Want {
+	whole := len(p) >= m.Want
+	if m.Request == m.Response && whole {
 		return 0, ErrMalformed
 	}
+	m.Numbered = m.Numbered || whole
 	return m.Size, nil
 }
 

@@ -73,6 +73,9 @@ func TestParse(t *testing.T) {
 			if n, err := Parse([]byte(c.p[:cut]), &m); err == nil && n != len(c.p) || err != nil && !errors.Is(err, ErrShort) {
 				t.Fatalf("%s cut to %d: %d, %v", c.name, cut, n, err)
 			}
+			if m.Numbered && (m.Request || m.Response) && m.CorrelationID == 0 {
+				t.Fatalf("%s cut to %d: a number that is not there", c.name, cut)
+			}
 			if v := Check([]byte(c.p[:cut])); v != wire.Maybe && v != c.verdict {
 				t.Fatalf("%s cut to %d: verdict %d", c.name, cut, v)
 			}

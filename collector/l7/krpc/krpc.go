@@ -31,6 +31,7 @@ type Message struct {
 	// Service and Method are the numbers of what is called.
 	Service, Method int32
 	Sequence        int32 // of the call, by connection
+	Numbered        bool  // Sequence is there, and not behind what is cut
 	Code            int32 // of a response: 0, or an error
 	// Size is the length of the message in bytes, Want that of the header and the meta data.
 	Size, Want int
@@ -39,7 +40,9 @@ type Message struct {
 }
 
 // Heartbeat says whether the message only shows that its sender is there.
-func (m *Message) Heartbeat() bool { return m.Sequence == 0 && m.Service == 1 && m.Method == 1 }
+func (m *Message) Heartbeat() bool {
+	return m.Numbered && m.Sequence == 0 && m.Service == 1 && m.Method == 1
+}
 
 // Check says whether p begins with a message: its meta data begin with the direction and what is called.
 func Check(p []byte) wire.Verdict {
@@ -94,13 +97,14 @@ func Parse(p []byte, m *Message) (n int, err error) {
 		case 3:
 			m.Method = int32(value)
 		case 4:
-			m.Sequence = int32(value)
+			m.Sequence, m.Numbered = int32(value), true
 		case 6:
 			m.Code = int32(value)
 		case 7:
 			m.trace(v)
 		}
 	}
+	m.Numbered = m.Numbered || len(p) >= m.Want // 0 is left out
 	return m.Size, nil
 }
 
