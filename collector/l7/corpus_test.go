@@ -15,13 +15,18 @@ import (
 	"github.com/flowlake/flowlake/collector/packet"
 )
 
+// corpusPath is where the folder of the reference captures is, if it is there.
+func corpusPath() string {
+	if dir := os.Getenv("FLOWLAKE_CORPUS"); dir != "" {
+		return dir
+	}
+	return filepath.Join("..", "..", "..", "shared", "corpus")
+}
+
 // corpusDir is the folder of the reference captures; the test is skipped without it.
 func corpusDir(t *testing.T) string {
 	t.Helper()
-	dir := os.Getenv("FLOWLAKE_CORPUS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
+	dir := corpusPath()
 	if _, err := os.Stat(dir); err != nil {
 		t.Skipf("no reference captures: %v", err)
 	}
