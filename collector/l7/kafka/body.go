@@ -214,9 +214,31 @@ func (r *reader) response(api API, v int16, m *Response) {
 	case JoinGroup:
 		r.throttle(v >= 2)
 		r.code(m)
-	case Heartbeat, LeaveGroup, SyncGroup, ListGroups:
+	case Heartbeat, SyncGroup, ListGroups:
 		r.throttle(v >= 1)
 		r.code(m)
+	case LeaveGroup:
+		r.throttle(v >= 1)
+		r.code(m)
+		if v < 3 {
+			return
+		}
+		for n := r.count(); n > 0 && r.OK(); n-- { // members
+			r.str()
+			r.str()
+			r.code(m)
+			r.tags()
+		}
+	case AddPartitionsToTxn:
+		r.throttle(true)
+		if v >= 4 {
+			r.code(m)
+			return
+		}
+		r.eachPartition(m, false, func() { r.code(m) }, true)
+	case TxnOffsetCommit:
+		r.throttle(true)
+		r.eachPartition(m, false, func() { r.code(m) }, true)
 	case DescribeGroups:
 		r.throttle(v >= 1)
 		if r.count() > 0 {

@@ -213,7 +213,7 @@ func TestNames(t *testing.T) {
 		t.Error("names of calls")
 	}
 	for code, want := range map[int16]string{-1: "UNKNOWN_SERVER_ERROR", 0: "NONE", 3: "UNKNOWN_TOPIC_OR_PARTITION", 16: "NOT_COORDINATOR", 35: "UNSUPPORTED_VERSION",
-		58: "SASL_AUTHENTICATION_FAILED", 72: "LISTENER_NOT_FOUND", 79: "MEMBER_ID_REQUIRED", 100: "UNKNOWN_TOPIC_ID", 110: "FENCED_MEMBER_EPOCH", 1000: "", -2: ""} {
+		58: "SASL_AUTHENTICATION_FAILED", 72: "LISTENER_NOT_FOUND", 79: "MEMBER_ID_REQUIRED", 100: "UNKNOWN_TOPIC_ID", 110: "FENCED_MEMBER_EPOCH", 127: "VOTER_NOT_FOUND", 129: "REBOOTSTRAP_REQUIRED", 133: "SHARE_SESSION_LIMIT_REACHED", 1000: "", -2: ""} {
 		if got := CodeString(code); got != want {
 			t.Errorf("error %d is called %q, want %q", code, got, want)
 		}

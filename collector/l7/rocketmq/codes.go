@@ -82,7 +82,7 @@ func AppendVersion(dst []byte, v int32) []byte {
 	if v < first || v > last {
 		return strconv.AppendInt(dst, int64(v), 10)
 	}
-	n := number + (v-base+1)/2
+	n := number + (v-base+1)>>1 // rounds down, also below base
 	dst = append(dst, 'V', byte('0'+n/100), '_', byte('0'+n/10%10), '_', byte('0'+n%10))
 	if v%2 == 0 {
 		dst = append(dst, "_SNAPSHOT"...)

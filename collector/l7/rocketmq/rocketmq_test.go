@@ -82,7 +82,7 @@ func TestTexts(t *testing.T) {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}
-	for v, want := range map[int32]string{293: "V4_4_0", 399: "V4_9_3", 401: "V4_9_4", 413: "V5_0_0", 400: "V4_9_4_SNAPSHOT", 1: "1"} {
+	for v, want := range map[int32]string{293: "V4_4_0", 291: "V4_3_9", 289: "V4_3_8", 292: "V4_4_0_SNAPSHOT", 213: "V4_0_0", 399: "V4_9_3", 401: "V4_9_4", 413: "V5_0_0", 400: "V4_9_4_SNAPSHOT", 1: "1"} {
 		if got := string(AppendVersion(nil, v)); got != want {
 			t.Errorf("version %d: %q, want %q", v, got, want)
 		}
