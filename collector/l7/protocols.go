@@ -103,7 +103,7 @@ var protocols = [numProtocols]protocol{
 	Thrift:     {name: "thrift", over: overTCP, ports: []uint16{9090}, timeout: usualTimeout, make: newThriftDriver},
 	KRPC:       {name: "krpc", over: overTCP, timeout: usualTimeout, make: newKRPCDriver},
 	FastCGI:    {name: "fastcgi", over: overTCP, ports: []uint16{9000}, timeout: usualTimeout, make: newFastCGIDriver},
-	SMTP:       {name: "smtp", over: overTCP, ports: []uint16{25, 465, 587, 2525}, timeout: usualTimeout, ordered: true},
+	SMTP:       {name: "smtp", over: overTCP, ports: []uint16{25, 465, 587, 2525}, timeout: usualTimeout, ordered: true, make: newSMTPDriver},
 	LDAP:       {name: "ldap", over: overTCP, ports: []uint16{389, 3268}, timeout: usualTimeout, make: newLDAPDriver},
 	NTP:        {name: "ntp", over: overUDP, ports: []uint16{123}, timeout: shortTimeout, make: newNTPDriver},
 	DHCP:       {name: "dhcp", over: overUDP, ports: []uint16{67, 68, 546, 547}, timeout: shortTimeout, make: newDHCPDriver},
