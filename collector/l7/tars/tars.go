@@ -93,7 +93,7 @@ func (m *Message) TUP() bool { return m.Version != 1 }
 // Check says whether p begins with a message: there is no magic number, so all up to what is called, or of a response up to
 // its content, has to fit.
 func Check(p []byte) wire.Verdict {
-	const version = 1<<4 | typeInt8
+	const version = 1 << 4 // tag 1, of typeInt8
 	if len(p) >= lengthLen {
 		if n := binary.BigEndian.Uint32(p); n < minSize || n > maxSize {
 			return wire.No
