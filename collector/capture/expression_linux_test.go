@@ -40,7 +40,8 @@ func expect(t *testing.T, want map[string][]uint16, send func(), opts ...func(*L
 	running := map[string]*collected{}
 	sources := map[string]*Live{}
 	for text := range want {
-		small := func(o *LiveOptions) { o.BlockBytes, o.Blocks = 16<<10, 2 }
+		// more blocks than send makes packets, so that none is dropped however late we are
+		small := func(o *LiveOptions) { o.BlockBytes, o.Blocks = 16<<10, 32 }
 		l := openLive(t, append(opts, small, expression(t, text))...)
 		sources[text], running[text] = l, collect(l)
 	}
