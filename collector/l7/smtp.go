@@ -220,5 +220,26 @@ func (d *smtpDriver) result(ex *Exchange) {
 	default:
 		ex.Status = StatusClientError
 	}
-	ex.ResponseException = t.text(r.Text, t.o.MaxText)
+	ex.ResponseException = t.text(d.anonymous(r.Text), t.o.MaxText)
+}
+
+// anonymous is a text with the names of mailboxes left out, unless literals are kept. It is valid until scratch is used.
+func (d *smtpDriver) anonymous(text []byte) []byte {
+	t := d.t
+	if t.o.KeepLiterals || bytes.IndexByte(text, '@') < 0 {
+		return text
+	}
+	out := t.scratch[:0]
+	word := 0 // where the word begins, in out
+	for _, b := range text {
+		switch b {
+		case ' ', '<', '>', '(', ')', ':', '"', '\'', ',', ';':
+			word = len(out) + 1
+		case '@':
+			out = append(out[:word], '?')
+		}
+		out = append(out, b)
+	}
+	t.scratch = out
+	return out
 }

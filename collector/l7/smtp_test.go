@@ -31,6 +31,11 @@ func TestSMTPFields(t *testing.T) {
 	if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
+	k.client("RCPT TO:<a@shop.test>\r\n")
+	k.server("550 No such user <a@shop.test>: a\r\n")
+	if e := k.one(); e.ResponseException != "No such user <?@shop.test>: a" {
+		t.Errorf("%+v", e)
+	}
 	k = newSMTP(t, Options{KeepLiterals: true})
 	k.client("RCPT TO:<a@shop.test>\r\n")
 	k.server("451 4.3.0 Later\r\n")
