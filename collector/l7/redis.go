@@ -20,7 +20,6 @@ type redisConn struct {
 	left      [2]int64 // by sender, 1 is the server: values still to come of the message that was begun
 	counted   bool     // the client's message was pushed: what is to come of it counts for its length
 	begun     bool     // what is to come of the server belongs to the oldest request (if that still waits)
-	push      bool     // it belongs to a message that the server sent unasked
 	confirms  int      // confirmations still to come of the last SUBSCRIBE
 	listening bool     // the client has subscribed: the server may send messages unasked
 	watching  bool     // the client monitors the server

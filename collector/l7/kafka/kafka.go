@@ -13,7 +13,7 @@ var (
 	// ErrMalformed is returned when the bytes are not a Kafka message.
 	ErrMalformed = errors.New("not a Kafka message")
 	// ErrShort is returned when the bytes end within the header.
-	ErrShort = errors.New("Kafka message is cut")
+	ErrShort = errors.New("the Kafka message is cut")
 )
 
 const (

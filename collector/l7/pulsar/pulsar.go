@@ -14,7 +14,7 @@ var (
 	// ErrMalformed is returned when the bytes are not a frame.
 	ErrMalformed = errors.New("not a Pulsar frame")
 	// ErrShort is returned when the bytes end within the command.
-	ErrShort = errors.New("Pulsar frame is cut")
+	ErrShort = errors.New("the Pulsar frame is cut")
 )
 
 const (

@@ -299,7 +299,7 @@ func ParseReply(p []byte, cut bool, r *Reply) (n int, left int64, err error) {
 		return 0, 0, ErrShort
 	}
 	if p[0] == '|' {
-		n, left, err = attributes(p)
+		n, _, err = attributes(p)
 		if err != nil {
 			return 0, 0, err
 		}
