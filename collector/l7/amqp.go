@@ -273,6 +273,9 @@ func (d *amqpDriver) closes(c *Conn, s *amqpConn, in *input) (failed bool) {
 	t, m := d.t, &d.msg
 	all := m.ID == amqp.ConnectionClose
 	s.forget(m.Channel)
+	if in.server {
+		c.settle()
+	}
 	if in.server && m.Failed != 0 && statusAMQP(m.ReplyCode) != StatusOK {
 		for pd := c.first; pd != nil; pd = pd.next {
 			if uint32(pd.key) != m.Failed || pd.key&amqpPublished != 0 || pd.ex.ServerInitiated || !all && uint16(pd.key>>40) != m.Channel {

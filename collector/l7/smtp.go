@@ -22,6 +22,7 @@ type smtpConn struct {
 	announced bool   // the last command was DATA, which nothing has answered yet
 	content   bool   // the client is sending a message
 	lineStart bool   // what comes of it begins a line
+	shaky     bool   // bytes of the server were lost, and no command has been seen since
 	auth      bool   // the next line of the client is a part of AUTH
 }
 
@@ -47,6 +48,9 @@ func smtpState(c *Conn) *smtpConn {
 }
 
 func (d *smtpDriver) check(c *Conn, in *input, hint bool) shape {
+	if c.Proto == SMTP && in.server {
+		smtpState(c).shaky = true
+	}
 	if c.Proto == SMTP && !in.server {
 		if s := smtpState(c); s.content || s.announced { // within a message every line is as good as any
 			s.lineStart = false
@@ -109,7 +113,7 @@ func (d *smtpDriver) content(c *Conn, s *smtpConn, in *input) (int, error) {
 // command reports the command in d.cmd, a line of n bytes, and returns how many bytes follow it.
 func (d *smtpDriver) command(c *Conn, s *smtpConn, in *input, n int) (more int) {
 	t, cmd := d.t, &d.cmd
-	s.begun = true
+	s.begun, s.shaky = true, false
 	pd := c.newPending(in)
 	ex := &pd.ex
 	t.scratch = append(t.scratch[:0], cmd.Verb...)
@@ -155,11 +159,16 @@ func (d *smtpDriver) address(a []byte) string {
 func (d *smtpDriver) reply(c *Conn, s *smtpConn, in *input) (int, error) {
 	r := &d.rep
 	n, err := smtp.ParseReply(in.p, r)
-	if errors.Is(err, smtp.ErrShort) && !in.cut {
+	switch {
+	case errors.Is(err, smtp.ErrShort) && !in.cut:
 		return 0, nil
-	}
-	if err != nil {
+	case errors.Is(err, smtp.ErrShort) && r.Code != 0: // cut, but an answer all the same
+		n = len(in.p)
+	case err != nil:
 		return 0, err
+	}
+	if s.shaky && c.first == nil && c.owed == 0 {
+		return n, nil // the rest of a reply that was cut
 	}
 	greeting := !s.begun && (r.Code == 220 || r.Code == 554)
 	s.begun = true

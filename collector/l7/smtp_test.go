@@ -86,6 +86,19 @@ func TestSMTPHole(t *testing.T) {
 	k.want("session DATA client.test > 354 ok", "session message client.test > 250 ok", "session QUIT client.test > 221 ok")
 }
 
+// TestSMTPCut: a reply that is cut is an answer all the same, and its rest is none.
+func TestSMTPCut(t *testing.T) {
+	k := newSMTP(t, Options{})
+	k.client("EHLO again\r\n")
+	k.server("250-mx.test\r\n250-SI")
+	k.skip(Server, 20)
+	k.server("250 HELP\r\n")
+	k.tr.Tick(k.time + 2e9)
+	k.client("NOOP\r\n")
+	k.server("250 Ok\r\n")
+	k.want("session EHLO again > 250 ok", "session NOOP again > 250 ok")
+}
+
 func TestSMTPSecurity(t *testing.T) {
 	k := newSMTP(t, Options{Protocols: []Protocol{SMTP}})
 	k.client("AUTH LOGIN\r\n")

@@ -156,7 +156,8 @@ func (c *Command) Address() []byte {
 	return c.Arg[i+1 : i+j : i+j]
 }
 
-// ParseReply reads a reply with all its lines and returns its length.
+// ParseReply reads a reply with all its lines and returns its length. With ErrShort, the first line has been read as far as it
+// is there; Code is 0 if it is not.
 func ParseReply(p []byte, r *Reply) (n int, err error) {
 	*r = Reply{}
 	for {
@@ -178,6 +179,10 @@ func ParseReply(p []byte, r *Reply) (n int, err error) {
 		case n+size > maxReply || size == 0 && len(p) > maxReply:
 			return 0, ErrMalformed
 		case size == 0:
+			if n == 0 && len(rest) > 3 {
+				r.Code = code
+				r.text(rest[4:])
+			}
 			return 0, ErrShort
 		case len(text) < 3 || n > 0 && code != r.Code:
 			return 0, ErrMalformed
