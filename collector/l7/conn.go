@@ -410,7 +410,10 @@ func (c *Conn) lose(end int) {
 			*in = input{server: end == int(c.server), p: b.data, size: len(b.data), cut: true, lost: true, from: b.scanned, atNanos: b.atNanos, seq: b.seq}
 			if n, err := c.drv.step(c, in); err != nil || n <= 0 {
 				c.t.m.ParseFailures++
+				c.skipped = c.skipped || end != int(c.server) // it may have been a request
 			}
+		} else if end == int(c.server) && c.Proto != Unknown {
+			c.uncertain = true // it may have been the beginning of a response
 		}
 		c.dropBuffer(h)
 	}

@@ -14,14 +14,32 @@ var corpusProtocols = map[string]Protocol{
 	"postgre": PostgreSQL, "mongo": MongoDB, "some_ip": SomeIP,
 }
 
-// captures are the files of the corpus with the protocol that is in them.
+// ownProtocols says which protocol our own captures are of, where it is not the file's name.
+var ownProtocols = map[string]Protocol{"http1": HTTP, "grpc": HTTP2, "websocket": HTTP, "bolt": SofaRPC}
+
+// captures are our own files, and those of the corpus where that is there, with the protocol that is in them.
 func captures(t *testing.T) map[string]Protocol {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(corpusDir(t), "l7", "*", "*.pcap"))
-	if err != nil || len(files) == 0 {
+	all := map[string]Protocol{}
+	own, err := filepath.Glob(filepath.Join("testdata", "captures", "*.pcap"))
+	if err != nil || len(own) == 0 {
 		t.Fatal("no captures", err)
 	}
-	all := map[string]Protocol{}
+	for _, f := range own {
+		name := strings.TrimSuffix(filepath.Base(f), ".pcap")
+		p, ok := ownProtocols[name]
+		if !ok {
+			p, ok = ProtocolNamed(name)
+		}
+		if !ok {
+			t.Fatalf("%s: no protocol is called %s", f, name)
+		}
+		all[f] = p
+	}
+	files, err := filepath.Glob(filepath.Join(corpusPath(), "l7", "*", "*.pcap"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, f := range files {
 		folder := filepath.Base(filepath.Dir(f))
 		p, ok := corpusProtocols[folder]
@@ -47,11 +65,22 @@ func TestCorpusIdentified(t *testing.T) {
 			}
 			name, _, _ = strings.Cut(name, " ")
 			got, _ := ProtocolNamed(name)
-			if got != want && protocols[got].family != want && !(want == HTTP && (got == HTTP2 || got == GRPC)) {
+			if got != want && protocols[got].family != want && !(want == HTTP && (got == HTTP2 || got == GRPC)) && !upgraded(f, got) {
 				t.Errorf("%s/%s: taken for %s", filepath.Base(filepath.Dir(f)), filepath.Base(f), name)
 			}
 		}
 	}
+}
+
+// upgraded says that a capture of ours holds another protocol, too: an upgrade, and one that is refused.
+func upgraded(file string, got Protocol) bool {
+	switch filepath.Base(file) {
+	case "websocket.pcap":
+		return got == WebSocket
+	case "http2.pcap":
+		return got == HTTP
+	}
+	return false
 }
 
 // TestCorpusBroken plays each capture cut, reordered, doubled, with holes, from the middle and from one side only: no panic,
@@ -75,36 +104,79 @@ func TestCorpusBroken(t *testing.T) {
 	}
 }
 
-// wrongPairs describes the first session of got that is not one of want; "" when all are.
+// wrongPairs describes the first session of got that is not one of want; "" when all are. Where the beginning of a message is lost,
+// a message of got may begin within one of want: both numbers have to lie in messages that belong together. Where requests carry an
+// id, the same request with the same id is enough: parts of several answers may come in turns.
 func wrongPairs(want, got []Exchange) string {
-	type pair struct {
-		protocol   Protocol
-		rseq, aseq uint32
-		start, end int64
-	}
-	key := func(e *Exchange) pair {
-		k := pair{protocol: e.Protocol, rseq: e.RequestSeq, aseq: e.ResponseSeq}
-		if f := protocols[e.Protocol].family; f != Unknown { // what tells gRPC may be cut off
-			k.protocol = f
-		}
-		if e.RequestSeq == 0 && e.ResponseSeq == 0 { // datagrams go by time
-			k.start, k.end = e.StartNanos, e.EndNanos
-		}
-		return k
-	}
-	pairs := map[pair][]string{} // the types of request
+	w := pairing{byID: map[[2]int64]bool{}, partner: map[uint32]uint32{}, kinds: map[uint32][]string{}, times: map[[2]int64][]string{}}
 	for i := range want {
-		if want[i].Kind == KindSession {
-			pairs[key(&want[i])] = append(pairs[key(&want[i])], want[i].RequestType)
+		if e := &want[i]; e.Kind != KindResponse {
+			w.requests = append(w.requests, e.RequestSeq)
+		}
+		if e := &want[i]; e.Kind != KindRequest {
+			w.responses = append(w.responses, e.ResponseSeq)
+		}
+		if e := &want[i]; e.Kind == KindSession {
+			w.add(e)
 		}
 	}
+	slices.Sort(w.requests)
+	slices.Sort(w.responses)
 	for i := range got {
-		cut := func(kind string) bool { return strings.HasPrefix(kind, got[i].RequestType) }
-		if e := &got[i]; e.Kind == KindSession && !slices.ContainsFunc(pairs[key(e)], cut) {
+		if e := &got[i]; e.Kind == KindSession && !w.has(e) {
 			return fmt.Sprintf("wrong pair %s (seq %d, %d)", brief(e), e.RequestSeq, e.ResponseSeq)
 		}
 	}
 	return ""
+}
+
+// pairing is which requests and responses belong together.
+type pairing struct {
+	requests, responses []uint32            // where messages begin, sorted
+	partner             map[uint32]uint32   // by request
+	kinds               map[uint32][]string // the types of request, by request
+	byID                map[[2]int64]bool   // request and id
+	times               map[[2]int64][]string
+}
+
+func (w *pairing) add(e *Exchange) {
+	if isDatagram(e) {
+		k := [2]int64{e.StartNanos, e.EndNanos}
+		w.times[k] = append(w.times[k], e.RequestType)
+		return
+	}
+	w.partner[e.RequestSeq] = e.ResponseSeq
+	w.kinds[e.RequestSeq] = append(w.kinds[e.RequestSeq], e.RequestType)
+	if e.RequestID >= 0 {
+		w.byID[[2]int64{int64(e.RequestSeq), e.RequestID}] = true
+	}
+}
+
+func (w *pairing) has(e *Exchange) bool {
+	cut := func(kind string) bool { return strings.HasPrefix(kind, e.RequestType) }
+	if isDatagram(e) {
+		return slices.ContainsFunc(w.times[[2]int64{e.StartNanos, e.EndNanos}], cut)
+	}
+	request := within(w.requests, e.RequestSeq)
+	if !slices.ContainsFunc(w.kinds[request], cut) {
+		return false
+	}
+	return w.partner[request] == within(w.responses, e.ResponseSeq) || e.RequestID >= 0 && w.byID[[2]int64{int64(request), e.RequestID}]
+}
+
+// isDatagram says that an exchange has no sequence numbers.
+func isDatagram(e *Exchange) bool { return e.RequestSeq == 0 && e.ResponseSeq == 0 }
+
+// within is where the message begins that seq lies in: the greatest start that is not beyond it.
+func within(starts []uint32, seq uint32) uint32 {
+	i, ok := slices.BinarySearch(starts, seq)
+	if !ok && i > 0 {
+		i--
+	}
+	if i == len(starts) {
+		return 0
+	}
+	return starts[i]
 }
 
 // variants are what may become of a capture on its way.
